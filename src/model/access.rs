@@ -1,0 +1,140 @@
+//! Roles, visibilities, scopes.
+
+use std::{fmt, str::FromStr};
+
+use crate::error::{Error, Result, What};
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident, $what:expr, $list:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal = $code:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name { $($(#[$vdoc])* $variant = $code),+ }
+
+        impl $name {
+            /// Every value, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word for it.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// The byte it has in stored records.
+            pub fn code(self) -> u8 {
+                self as u8
+            }
+
+            /// Reads the byte of a stored record.
+            pub fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+            fn from_str(text: &str) -> Result<Self> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(Error::invalid($what, concat!("expected one of: ", $list))),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+    };
+}
+
+words! {
+    /// What somebody may do with a package; each includes those before it.
+    Role, What::Request, "read, write, admin" {
+        /// Download, read metadata.
+        Read = "read" = 1,
+        /// Upload, move tags.
+        Write = "write" = 2,
+        /// Delete, restore, change visibility and roles.
+        Admin = "admin" = 3,
+    }
+}
+
+words! {
+    /// Who may read a package without a role on it.
+    Visibility, What::Request, "public, private" {
+        /// Nobody.
+        Private = "private" = 1,
+        /// Everybody, unless the owner or the installation turns anonymous reading off.
+        Public = "public" = 3,
+    }
+}
+
+words! {
+    /// What a token may be used for; an upper bound, never a right by itself.
+    Scope, What::Token, "read:packages, write:packages, delete:packages, admin" {
+        /// Download packages.
+        ReadPackages = "read:packages" = 1,
+        /// Upload packages.
+        WritePackages = "write:packages" = 2,
+        /// Delete versions and packages.
+        DeletePackages = "delete:packages" = 4,
+        /// Manage packages, roles, owners and, for an administrator, the installation.
+        Admin = "admin" = 8,
+    }
+}
+
+/// A set of scopes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// All of them: what a password or a local administrator has.
+    pub const ALL: Self = Self(1 | 2 | 4 | 8);
+
+    /// The set of these. `write:packages` and `delete:packages` include `read:packages`, since neither can be used
+    /// without reading; `admin` includes nothing: a token for managing need not move bytes.
+    pub fn of(scopes: &[Scope]) -> Self {
+        let mut bits = scopes.iter().fold(0, |bits, scope| bits | scope.code());
+        if bits & (Scope::WritePackages.code() | Scope::DeletePackages.code()) != 0 {
+            bits |= Scope::ReadPackages.code();
+        }
+        Self(bits)
+    }
+
+    /// Whether the scope is in the set.
+    pub fn has(self, scope: Scope) -> bool {
+        self.0 & scope.code() != 0
+    }
+
+    /// Those in both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The scopes, in order.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.iter().copied().filter(move |scope| self.has(*scope))
+    }
+
+    /// The byte in stored records.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// Reads the byte of a stored record; unknown bits are dropped, which can only take rights away.
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+}
+
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, scope) in self.iter().enumerate() {
+            write!(f, "{}{scope}", if index == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}

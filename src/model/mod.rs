@@ -1,0 +1,19 @@
+//! Names and values. Pure: no I/O, no clock, no async. Each type is parsed once, at the edge, and valid for ever after.
+
+pub mod access;
+pub mod digest;
+pub mod event;
+pub mod id;
+pub mod manifest;
+pub mod name;
+pub mod reference;
+pub mod time;
+
+pub use access::{Role, Scope, Scopes, Visibility};
+pub use digest::{Algorithm, Digest, Hasher};
+pub use event::Event;
+pub use id::{OwnerId, PackageId, PhysicalKey, TokenId, UploadId};
+pub use manifest::Manifest;
+pub use name::{Ecosystem, OwnerName, PackageName};
+pub use reference::{Reference, Tag};
+pub use time::Timestamp;

@@ -1,0 +1,82 @@
+//! The blob half of the store: immutable bytes under opaque physical keys.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{
+    error::Result,
+    model::{Hasher, PhysicalKey},
+};
+
+/// What a writer has made durable.
+#[derive(Debug)]
+pub struct Written {
+    /// Bytes the upload holds.
+    pub offset: u64,
+    /// The hash state after them.
+    pub hasher: Hasher,
+}
+
+/// Immutable bytes under opaque keys. Knows digests only as something to compute while writing.
+///
+/// An upload's bytes are private to the upload until [`BlobStore::publish`]; after it they never change.
+#[async_trait]
+pub trait BlobStore: Send + Sync {
+    /// Continues an upload at `offset`, first cutting off anything stored beyond it. Offset 0 creates the upload.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Offset`] with the bytes really held, when fewer than `offset` are there.
+    async fn write(&self, key: PhysicalKey, offset: u64, hasher: Hasher) -> Result<Box<dyn BlobWriter>>;
+
+    /// Gives an upload of exactly `size` bytes, all of them synced, its lasting name. When it returns, the name survives
+    /// a power cut. Repeating it after success succeeds.
+    async fn publish(&self, key: PhysicalKey, size: u64) -> Result<()>;
+
+    /// Removes an upload that was not published; absent is fine.
+    async fn discard(&self, key: PhysicalKey) -> Result<()>;
+
+    /// Opens published bytes.
+    ///
+    /// # Errors
+    /// Internal when they are absent or not `size` bytes long: the caller holds a record that says otherwise.
+    async fn open(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>>;
+
+    /// Reads an upload's unpublished bytes, for hashing them again.
+    async fn reread(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>>;
+
+    /// Removes published bytes; absent is fine.
+    async fn delete(&self, key: PhysicalKey) -> Result<()>;
+
+    /// Published keys after one, in order, at most `limit`.
+    async fn list(&self, after: Option<PhysicalKey>, limit: usize) -> Result<Vec<PhysicalKey>>;
+
+    /// Bytes free for uploads, and whether the store can be written.
+    fn space(&self) -> Result<u64>;
+}
+
+/// Takes an upload's bytes in order. Writing and hashing happen on a worker beside the caller; the queue between them is
+/// bounded in bytes. Dropping it abandons what was not synced.
+#[async_trait]
+pub trait BlobWriter: Send {
+    /// Takes bytes; waits while the worker is behind.
+    async fn push(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// Waits until all bytes taken are synced, then says how many the upload holds. A failed sync is final: the
+    /// upload cannot be continued from here.
+    async fn sync(&mut self) -> Result<Written>;
+}
+
+/// Published bytes, open for reading. Deleting them does not disturb an open reader.
+#[async_trait]
+pub trait OpenBlob: Send + Sync {
+    /// Size in bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `into` with bytes from `offset` on if that needs no waiting (the bytes are in memory). `None` when it does.
+    fn try_read(&self, offset: u64, into: &mut [u8]) -> Result<Option<usize>>;
+
+    /// Reads at most `length` bytes from `offset` on, waiting for the disk on the blocking pool.
+    async fn read(&self, offset: u64, length: usize) -> Result<Bytes>;
+}
