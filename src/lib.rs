@@ -5,6 +5,10 @@
 //! [`registry`] is the domain. [`http`] is the wire minus protocols. [`adapter`] has one protocol a folder. [`server`]
 //! listens and dispatches. [`config`] and [`cli`] are what an operator touches.
 
+pub mod adapter;
+pub mod auth;
 pub mod error;
+pub mod http;
 pub mod model;
+pub mod registry;
 pub mod store;

@@ -1,0 +1,80 @@
+//! The table of actions: what each needs, by name.
+
+use super::policy::{OwnerTarget, PackageTarget, System};
+use crate::model::{Role, Scope};
+
+/// The action words of the Docker token scheme; a bearer token is bound to some of them for each repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verb {
+    /// Read a repository.
+    Pull,
+    /// Write to it.
+    Push,
+    /// Delete in it.
+    Delete,
+    /// No bearer token can do it: management goes by other credentials.
+    Manage,
+}
+
+/// What an action asks of a caller.
+#[derive(Debug, Clone, Copy)]
+pub struct Need {
+    /// The least role.
+    pub role: Role,
+    /// The scope a token must have.
+    pub scope: Scope,
+    /// The word a bearer token must be bound to.
+    pub verb: Verb,
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Something a caller may be allowed to do.
+pub trait Action: sealed::Sealed + std::fmt::Debug + Send + Sync + 'static {
+    /// What it is done to.
+    type Target: Target;
+    /// Its name in logs and tables.
+    const NAME: &'static str;
+    /// What it asks.
+    const NEED: Need;
+}
+
+/// Something that can be acted on.
+pub trait Target: std::fmt::Debug + Clone + Send + Sync + 'static {}
+
+impl Target for PackageTarget {}
+impl Target for OwnerTarget {}
+impl Target for System {}
+
+macro_rules! actions {
+    ($($(#[$doc:meta])* $name:ident($target:ty) needs $role:ident, $scope:ident, $verb:ident as $word:literal;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub enum $name {}
+        impl sealed::Sealed for $name {}
+        impl Action for $name {
+            type Target = $target;
+            const NAME: &'static str = $word;
+            const NEED: Need = Need { role: Role::$role, scope: Scope::$scope, verb: Verb::$verb };
+        }
+    )+};
+}
+
+actions! {
+    /// Download, list, read metadata.
+    Pull(PackageTarget) needs Read, ReadPackages, Pull as "package:pull";
+    /// Upload, move tags, cancel uploads.
+    Push(PackageTarget) needs Write, WritePackages, Push as "package:push";
+    /// Delete manifests, tags, blobs.
+    Delete(PackageTarget) needs Admin, DeletePackages, Delete as "package:delete";
+    /// Change visibility and roles.
+    Manage(PackageTarget) needs Admin, Admin, Manage as "package:manage";
+    /// Create a package in an owner's name space.
+    CreatePackage(OwnerTarget) needs Write, WritePackages, Push as "owner:create-package";
+    /// Change an owner: members, settings.
+    ManageOwner(OwnerTarget) needs Admin, Admin, Manage as "owner:manage";
+    /// Run the installation: accounts, organizations.
+    Operate(System) needs Admin, Admin, Manage as "system:operate";
+}

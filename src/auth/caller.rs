@@ -1,0 +1,110 @@
+//! Who is asking, when, in which request, with which upper bounds.
+
+use std::sync::Arc;
+
+use super::{Verb, policy::Revision};
+use crate::model::{OwnerId, Scopes, Timestamp, TokenId};
+
+/// Who acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// Nobody in particular.
+    Anonymous,
+    /// A user.
+    User(OwnerId),
+    /// Whoever may open the data folder or its control socket: the machine's administrator.
+    Operator,
+    /// A timer of the daemon; made in `jobs` alone.
+    Job(&'static str),
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("anonymous"),
+            Self::User(id) => write!(f, "user:{id}"),
+            Self::Operator => f.write_str("operator"),
+            Self::Job(name) => write!(f, "job:{name}"),
+        }
+    }
+}
+
+/// One entry of a bearer token's access list: a repository path and the verbs granted on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// The repository path as the client wrote it; `*` stands for the catalog of the registry.
+    pub name: String,
+    /// The verbs.
+    pub verbs: Vec<Verb>,
+}
+
+/// The access list of a bearer token: an upper bound, checked against fresh rights on every use.
+pub type Bound = Arc<[Access]>;
+
+/// Who is asking, when, in which request. Made once a request; every event takes its author and time from here.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Who.
+    pub actor: Actor,
+    /// The token used, if one was.
+    pub credential: Option<TokenId>,
+    /// What the credential may be used for.
+    pub scopes: Scopes,
+    /// The bearer token's access list; `None` for every other credential.
+    pub bound: Option<Bound>,
+    /// Whether the user administers the installation.
+    pub administrator: bool,
+    /// The revisions of the principal and the credential at which all this was read.
+    pub revisions: Vec<Revision>,
+    /// The moment of the request.
+    pub at: Timestamp,
+    /// The request's id, as in the log.
+    pub request: Arc<str>,
+}
+
+impl Caller {
+    /// A caller without credentials.
+    pub fn anonymous(at: Timestamp, request: Arc<str>) -> Self {
+        Self {
+            actor: Actor::Anonymous,
+            credential: None,
+            scopes: Scopes::ALL,
+            bound: None,
+            administrator: false,
+            revisions: Vec::new(),
+            at,
+            request,
+        }
+    }
+
+    /// The machine's administrator, at the command line or the control socket.
+    pub fn operator(at: Timestamp, request: Arc<str>) -> Self {
+        Self { actor: Actor::Operator, administrator: true, ..Self::anonymous(at, request) }
+    }
+
+    /// A timer of the daemon.
+    pub fn job(name: &'static str, at: Timestamp, request: Arc<str>) -> Self {
+        Self { actor: Actor::Job(name), ..Self::anonymous(at, request) }
+    }
+
+    /// The signed-in user.
+    pub fn user(&self) -> Option<OwnerId> {
+        match self.actor {
+            Actor::User(id) => Some(id),
+            Actor::Anonymous | Actor::Operator | Actor::Job(_) => None,
+        }
+    }
+
+    /// Whether nobody signed in.
+    pub fn is_anonymous(&self) -> bool {
+        self.actor == Actor::Anonymous
+    }
+
+    /// Whether the access list, if there is one, allows `verb` on the repository `name` (`*` for the catalog).
+    pub fn bound_allows(&self, name: &str, verb: Verb) -> bool {
+        match &self.bound {
+            None => true,
+            Some(list) => list.iter().any(|access| access.name == name && access.verbs.contains(&verb)),
+        }
+    }
+}

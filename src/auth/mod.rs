@@ -1,0 +1,60 @@
+//! Who is asking, and may they. The only maker of a [`Grant`] is [`Policy::authorize`].
+//!
+//! This layer does not know the store: roles and credentials reach it through two small traits, [`Acl`] and
+//! [`Identities`], that the registry implements. Of HTTP it knows the header map, in `credentials` alone.
+
+mod action;
+mod caller;
+mod policy;
+
+pub use action::{Action, CreatePackage, Delete, Manage, ManageOwner, Need, Operate, Pull, Push, Target, Verb};
+pub use caller::{Access, Actor, Bound, Caller};
+pub use policy::{Acl, Facts, OwnerTarget, PackageTarget, Policy, Publish, Revision, Subject, System};
+
+use crate::model::Timestamp;
+
+/// Proof that one caller may do `A` to one target, and the address of that target. Doors of the registry take their
+/// address from it and from nowhere else.
+///
+/// It cannot be forged, copied or turned into another:
+///
+/// ```compile_fail
+/// use packhouse::auth::{Grant, Pull};
+/// fn copy(grant: &Grant<Pull>) -> Grant<Pull> { grant.clone() }
+/// ```
+/// ```compile_fail
+/// use packhouse::auth::{Grant, Pull, Push};
+/// fn raise(grant: Grant<Pull>) -> Grant<Push> { grant }
+/// ```
+/// ```compile_fail
+/// use packhouse::auth::{Caller, Grant, PackageTarget, Pull};
+/// fn forge(caller: Caller, target: PackageTarget) -> Grant<Pull> { Grant { caller, target, revisions: vec![] } }
+/// ```
+#[derive(Debug)]
+pub struct Grant<A: Action> {
+    caller: Caller,
+    target: A::Target,
+    revisions: Vec<Revision>,
+}
+
+impl<A: Action> Grant<A> {
+    /// What may be acted on.
+    pub fn target(&self) -> &A::Target {
+        &self.target
+    }
+
+    /// Who acts.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The moment of the request.
+    pub fn at(&self) -> Timestamp {
+        self.caller.at
+    }
+
+    /// The revisions of rights it was decided at; a batch written under it expects them.
+    pub fn revisions(&self) -> &[Revision] {
+        &self.revisions
+    }
+}

@@ -1,0 +1,241 @@
+//! May this caller do this? The one place that makes grants, and the one place that chooses between 401, 403 and 404.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    Action, Actor, Caller, CreatePackage, Grant, Need, Pull, Push,
+};
+use crate::{
+    error::{Challenge, Error, Kind, Reason, Result, What},
+    model::{OwnerId, PackageId, PackageName, Role, Scope, TokenId, Visibility},
+};
+
+/// Whose rights a revision counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// An owner: roles on its packages, their visibility, members, settings.
+    Owner(OwnerId),
+    /// A user as a principal: suspension, password, memberships.
+    Principal(OwnerId),
+    /// A token: revocation.
+    Credential(TokenId),
+}
+
+/// A revision of somebody's rights: every change to them adds one, in the batch of the change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Revision {
+    /// Whose.
+    pub of: Subject,
+    /// How many changes so far.
+    pub number: u64,
+}
+
+/// A package, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageTarget {
+    /// The package.
+    pub id: PackageId,
+    /// Whose it is.
+    pub owner: OwnerId,
+    /// Its name.
+    pub name: PackageName,
+    /// Who may read it.
+    pub visibility: Visibility,
+    /// It was allocated by an upload and holds no manifest yet: unlisted, readable only by those who may create here.
+    pub pending: bool,
+}
+
+/// An owner, resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerTarget {
+    /// The owner.
+    pub id: OwnerId,
+    /// Its name, folded.
+    pub name: String,
+}
+
+/// The installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct System;
+
+/// What the registry knows about an actor and a name, read at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The owner, if there is one of this name.
+    pub owner: Option<OwnerTarget>,
+    /// The package, if there is one of this name.
+    pub package: Option<PackageTarget>,
+    /// The actor's role on the package: the greatest of ownership, membership, direct grant.
+    pub role: Option<Role>,
+    /// The actor's role over the owner: admin for the user itself and for an organization's owners.
+    pub owner_role: Option<Role>,
+    /// Whether the actor may create packages here.
+    pub may_create: bool,
+    /// Whether this owner's and the installation's settings let anonymous callers read public packages.
+    pub anonymous_reads: bool,
+    /// The revisions these facts were read at.
+    pub revisions: Vec<Revision>,
+}
+
+/// Where facts come from. The registry implements it; tests have a dull, slow one of their own.
+#[async_trait]
+pub trait Acl: Send + Sync {
+    /// The facts about an actor and a package's name, fresh.
+    async fn package_facts(&self, actor: Actor, name: &PackageName) -> Result<Facts>;
+
+    /// The facts about an actor and an owner's name (any case), fresh.
+    async fn owner_facts(&self, actor: Actor, name: &str) -> Result<Facts>;
+}
+
+/// Decides.
+#[derive(Clone)]
+pub struct Policy {
+    acl: Arc<dyn Acl>,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Policy")
+    }
+}
+
+impl Policy {
+    /// A policy that asks this source of facts.
+    pub fn new(acl: Arc<dyn Acl>) -> Self {
+        Self { acl }
+    }
+
+    /// May `caller` do `A` to the package of this name?
+    ///
+    /// # Errors
+    /// Unauthenticated, forbidden or not found, so chosen that nobody learns of a package they may not read.
+    pub async fn authorize<A>(&self, caller: &Caller, name: &PackageName) -> Result<Grant<A>>
+    where
+        A: Action<Target = super::PackageTarget>,
+    {
+        let facts = self.acl.package_facts(caller.actor, name).await?;
+        let readable = readable(caller, &facts);
+        let enough = match A::NEED.role {
+            Role::Read => readable,
+            least @ (Role::Write | Role::Admin) => {
+                facts.role >= Some(least) && caller.scopes.has(A::NEED.scope)
+            }
+        };
+        match facts.package.clone() {
+            Some(target) if enough && caller.bound_allows(&name.to_string(), A::NEED.verb) => {
+                Ok(grant(caller, target, facts))
+            }
+            _ => Err(refuse(caller, &facts, A::NEED, readable, enough)),
+        }
+    }
+
+    /// May `caller` publish under this name? An existing package asks its own rights; a new one asks its owner's.
+    pub async fn authorize_publish(&self, caller: &Caller, name: &PackageName) -> Result<Publish> {
+        let facts = self.acl.package_facts(caller.actor, name).await?;
+        if facts.package.is_some() {
+            return self.authorize::<Push>(caller, name).await.map(Publish::Existing);
+        }
+        let enough = facts.may_create && caller.scopes.has(CreatePackage::NEED.scope);
+        match facts.owner.clone() {
+            Some(owner) if enough && caller.bound_allows(&name.to_string(), Push::NEED.verb) => {
+                Ok(Publish::New(grant(caller, owner, facts)))
+            }
+            _ => Err(refuse(caller, &facts, CreatePackage::NEED, false, enough)),
+        }
+    }
+
+    /// May `caller` do `A` to the owner of this name?
+    pub async fn authorize_owner<A>(&self, caller: &Caller, name: &str) -> Result<Grant<A>>
+    where
+        A: Action<Target = OwnerTarget>,
+    {
+        let facts = self.acl.owner_facts(caller.actor, name).await?;
+        let role = if caller.administrator { Some(Role::Admin) } else { facts.owner_role };
+        let enough = role >= Some(A::NEED.role) && caller.scopes.has(A::NEED.scope) && caller.bound.is_none();
+        match facts.owner.clone() {
+            Some(target) if enough => Ok(grant(caller, target, facts)),
+            // That an owner exists is no secret: its name shows in every repository path that is public.
+            Some(_) => Err(refuse(caller, &facts, A::NEED, true, enough)),
+            None => Err(Error::not_found(What::Owner, format!("there is no user or organization named {name}"))),
+        }
+    }
+
+    /// May `caller` run the installation?
+    pub fn authorize_system<A>(&self, caller: &Caller) -> Result<Grant<A>>
+    where
+        A: Action<Target = System>,
+    {
+        if caller.administrator && caller.scopes.has(A::NEED.scope) && caller.bound.is_none() {
+            return Ok(Grant { caller: caller.clone(), target: System, revisions: caller.revisions.clone() });
+        }
+        Err(refuse(caller, &Facts::default(), A::NEED, true, caller.administrator))
+    }
+}
+
+/// The two ways of publishing.
+#[derive(Debug)]
+pub enum Publish {
+    /// The package exists.
+    Existing(Grant<Push>),
+    /// It does not; it may be created.
+    New(Grant<CreatePackage>),
+}
+
+fn grant<A: Action>(caller: &Caller, target: A::Target, facts: Facts) -> Grant<A> {
+    let mut revisions = facts.revisions;
+    revisions.extend_from_slice(&caller.revisions);
+    Grant { caller: caller.clone(), target, revisions }
+}
+
+/// Whether the caller may know of the package: a role with a credential that reads, or publicity.
+fn readable(caller: &Caller, facts: &Facts) -> bool {
+    let Some(package) = &facts.package else { return false };
+    let public = package.visibility == Visibility::Public && !package.pending;
+    if public && (!caller.is_anonymous() || facts.anonymous_reads) {
+        return true;
+    }
+    facts.role >= Some(Pull::NEED.role) && caller.scopes.has(Scope::ReadPackages)
+}
+
+/// 401, 403 or 404. `enough` says that the rights are there and only the bearer token's access list is in the way.
+fn refuse(caller: &Caller, facts: &Facts, need: Need, readable: bool, enough: bool) -> Error {
+    match (caller.is_anonymous(), &caller.bound) {
+        (true, None) => {
+            Error::new(Kind::Unauthenticated(Challenge::Missing), "authentication required")
+        }
+        (true, Some(_)) => Error::new(
+            Kind::Unauthenticated(Challenge::Insufficient),
+            "authentication required: anonymous access does not allow this",
+        ),
+        (false, Some(_)) if enough => Error::new(
+            Kind::Unauthenticated(Challenge::Insufficient),
+            "this bearer token was issued for less; ask for a new one",
+        ),
+        (false, _) if !readable => unknown(need),
+        (false, _) if !caller.scopes.has(need.scope) => Error::new(
+            Kind::Forbidden(Reason::Scope),
+            format!("the token lacks the scope {}", need.scope),
+        ),
+        (false, _) => {
+            let has = facts.role.map_or("none", Role::word);
+            Error::new(
+                Kind::Forbidden(Reason::Role),
+                format!("this needs the role {} and you have {has}", need.role),
+            )
+        }
+    }
+}
+
+/// The answer for what is absent, and, word for word, for what the caller may not know of.
+fn unknown(need: Need) -> Error {
+    let text = match need.role {
+        Role::Read => "there is no such repository, or you may not read it",
+        Role::Write | Role::Admin => {
+            "there is no such repository, or you may not write to it; packages are named OWNER/NAME, where OWNER is \
+             you or an organization you belong to (created by: packhouse org add OWNER --owner YOU)"
+        }
+    };
+    Error::not_found(What::Package, text)
+}

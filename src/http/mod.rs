@@ -1,0 +1,9 @@
+//! The wire minus the protocols: bodies, replies, ranges, conditions. Knows no registry and no adapter.
+
+pub mod body;
+pub mod conditional;
+pub mod range;
+pub mod reply;
+
+pub use body::{Body, ByteStream};
+pub use reply::{Reply, Site};

@@ -1,0 +1,96 @@
+//! The domain: packages, manifests, tags, uploads, people, permissions. Every door asks for a grant and takes its
+//! address from it; lists take a caller and filter inside. Knows no HTTP and no protocol's words.
+
+pub mod records;
+
+use std::sync::Arc;
+
+use crate::{
+    auth::{CreatePackage, Grant, PackageTarget},
+    error::Result,
+    model::PackageName,
+    store::{BlobStore, MetadataStore},
+};
+
+/// The registry over its two stores.
+pub struct Registry {
+    pub(crate) meta: Arc<dyn MetadataStore>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
+    pub(crate) settings: Settings,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Registry")
+    }
+}
+
+/// Which missing children an index may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sparse {
+    /// None.
+    Off,
+    /// An index may name manifests that are not here.
+    Indexes,
+    /// Any manifest may name anything that is not here.
+    All,
+}
+
+/// Settings and limits of the domain.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which missing children an index may name.
+    pub sparse: Sparse,
+    /// Whether anonymous callers may read public packages at all.
+    pub anonymous_reads: bool,
+    /// Largest blob, in bytes.
+    pub max_blob: u64,
+    /// Largest manifest, in bytes.
+    pub max_manifest: u64,
+    /// Most descriptors in one manifest.
+    pub max_descriptors: usize,
+    /// Open upload sessions a caller may have.
+    pub max_sessions: u64,
+    /// Packages without a manifest an owner may have.
+    pub max_pending: u64,
+    /// How long an upload session lives after its last chunk, in seconds.
+    pub session_ttl: u64,
+    /// Longest time from the first to the last byte of one upload, in seconds.
+    pub max_upload_time: u64,
+    /// How long an uploaded or mounted blob is kept for the manifest that will name it, in seconds.
+    pub lease_ttl: u64,
+    /// Free bytes below which uploads are refused.
+    pub space_reserve: u64,
+    /// Bytes of memory for hot blobs and manifests.
+    pub hot_memory: u64,
+    /// Bytes of memory for transfer buffers.
+    pub transfer_memory: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sparse: Sparse::Indexes,
+            anonymous_reads: true,
+            max_blob: 10_000_000_000,
+            max_manifest: 4 << 20,
+            max_descriptors: 8192,
+            max_sessions: 256,
+            max_pending: 1000,
+            session_ttl: 24 * 3600,
+            max_upload_time: 24 * 3600,
+            lease_ttl: 24 * 3600,
+            space_reserve: 2 << 30,
+            hot_memory: 24 << 20,
+            transfer_memory: 40 << 20,
+        }
+    }
+}
+
+impl Registry {
+    /// Allocates a package without a manifest, for the first upload into it.
+    pub async fn allocate(&self, _grant: &Grant<CreatePackage>, _name: &PackageName) -> Result<PackageTarget> {
+        unimplemented!()
+    }
+}

@@ -1,0 +1,72 @@
+//! What is stored, under which key, which index entries follow. Keys hold ids, never names (a name's own index entry
+//! excepted). Every record begins with a version byte; a decoder for each version that was ever written stays.
+//!
+//! | space | key | value |
+//! | --- | --- | --- |
+//! | meta | `p` package | [`PackageRecord`] |
+//! | meta | `n` owner, ecosystem, name, package | index of packages by name |
+
+mod package;
+
+pub use package::{PackageRecord, State};
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::{Error, Result},
+    store::{Key, Space},
+};
+
+/// The tag bytes of the meta space. One list, so that no two records share a prefix.
+pub(crate) mod tag {
+    pub(crate) const OWNER: u8 = b'o';
+    pub(crate) const OWNER_NAME: u8 = b'O';
+    pub(crate) const MEMBER: u8 = b'm';
+    pub(crate) const MEMBER_OF: u8 = b'M';
+    pub(crate) const PASSWORD: u8 = b'w';
+    pub(crate) const PACKAGE: u8 = b'p';
+    pub(crate) const PACKAGE_NAME: u8 = b'n';
+    pub(crate) const PENDING: u8 = b'P';
+    pub(crate) const ROLE: u8 = b'g';
+    pub(crate) const ROLE_OF: u8 = b'G';
+    pub(crate) const TOKEN: u8 = b't';
+    pub(crate) const TOKEN_OF: u8 = b'T';
+    pub(crate) const TOKEN_ID: u8 = b'i';
+    pub(crate) const REVISION: u8 = b'r';
+    pub(crate) const SIGNING_KEY: u8 = b'k';
+    pub(crate) const UPLOAD: u8 = b'u';
+    pub(crate) const UPLOAD_OF: u8 = b'U';
+    pub(crate) const SETTING: u8 = b's';
+}
+
+/// A key of the meta space.
+pub(crate) fn meta(tag: u8) -> Key {
+    Key::new(Space::Meta, tag)
+}
+
+/// A record as JSON behind a version byte: for what is small, rare and worth reading by eye (accounts, tokens). Hot
+/// records have a compact form of their own.
+pub(crate) fn to_json(version: u8, value: &impl Serialize) -> Bytes {
+    let mut bytes = vec![version];
+    // Writing to memory cannot fail, and the types written have only text keys.
+    let written = serde_json::to_writer(&mut bytes, value);
+    debug_assert!(written.is_ok());
+    bytes.into()
+}
+
+/// Reads what [`to_json`] wrote, of this version.
+pub(crate) fn from_json<T: DeserializeOwned>(version: u8, bytes: &[u8], what: &'static str) -> Result<T> {
+    match bytes.split_first() {
+        Some((found, json)) if *found == version => {
+            serde_json::from_slice(json).map_err(|cause| corrupt(what, &cause.to_string()))
+        }
+        Some((found, _)) => Err(corrupt(what, &format!("version {found}, this program reads {version}"))),
+        None => Err(corrupt(what, "empty")),
+    }
+}
+
+/// A stored record that cannot be read: written by a newer version, or damaged.
+pub(crate) fn corrupt(what: &'static str, why: &str) -> Error {
+    Error::internal(format!("stored {what} cannot be read: {why}"))
+}
