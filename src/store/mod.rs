@@ -5,14 +5,19 @@
 
 mod batch;
 mod blobs;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use batch::{Add, Append, Batch, CommitError, Committed, Expect, Prefix, Record};
+pub use batch::{Add, Append, Batch, CommitError, Committed, Expect, Prefix, Record, counter, stream_key};
 pub use blobs::{BlobStore, BlobWriter, OpenBlob, Written};
+
+#[cfg(feature = "rocksdb")]
+pub use rocks::{RocksOptions, RocksStore};
 
 use crate::error::Result;
 
