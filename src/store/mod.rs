@@ -5,6 +5,9 @@
 
 mod batch;
 mod blobs;
+mod directory;
+#[cfg(feature = "rocksdb")]
+mod open;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 
@@ -15,7 +18,10 @@ use bytes::Bytes;
 
 pub use batch::{Add, Append, Batch, CommitError, Committed, Expect, Prefix, Record, counter, stream_key};
 pub use blobs::{BlobStore, BlobWriter, OpenBlob, Written};
+pub use directory::DirectoryBlobs;
 
+#[cfg(feature = "rocksdb")]
+pub use open::open_directory;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksOptions, RocksStore};
 

@@ -11,6 +11,7 @@ mod options;
 mod slot;
 
 use std::{
+    fs::File,
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed, mpsc},
     thread::JoinHandle,
@@ -44,6 +45,8 @@ pub struct RocksStore {
     most: usize,
     sender: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
+    /// The lock on the data folder; given back after everything else, when the database is closed.
+    _lock: Option<Arc<File>>,
 }
 
 impl RocksStore {
@@ -62,7 +65,14 @@ impl RocksStore {
             .name("committer".into())
             .spawn(|| committer.run())
             .map_err(Error::internal)?;
-        Ok(Self { slot, state, room, most, sender: Some(sender), thread: Some(thread) })
+        Ok(Self { slot, state, room, most, sender: Some(sender), thread: Some(thread), _lock: None })
+    }
+
+    /// Keeps a lock as long as the database may be open.
+    #[must_use]
+    pub(super) fn keeping(mut self, lock: Arc<File>) -> Self {
+        self._lock = Some(lock);
+        self
     }
 }
 
