@@ -10,6 +10,7 @@ mod packages;
 pub mod records;
 mod referrers;
 pub(crate) mod revisions;
+mod trash;
 mod uploads;
 
 use std::{pin::Pin, sync::Arc};
