@@ -38,6 +38,12 @@ pub trait Adapter {
     /// The route's name, one of [`Self::ROUTES`].
     fn name(route: &Self::Route) -> &'static str;
 
+    /// Whether the route signs in by itself, as `/token` does: the pipeline then leaves the credentials alone, the
+    /// handler sees an anonymous caller, and the rate limits of sign-ins apply.
+    fn signs_in(_route: &Self::Route) -> bool {
+        false
+    }
+
     /// Does what is asked.
     fn handle(cx: Cx<'_>, route: &Self::Route, body: Body) -> impl Future<Output = Result<Reply>> + Send;
 

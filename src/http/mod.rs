@@ -5,5 +5,5 @@ pub mod conditional;
 pub mod range;
 pub mod reply;
 
-pub use body::{Body, ByteStream};
-pub use reply::{Reply, Site};
+pub use body::{Body, ByteStream, Leftover, Pace};
+pub use reply::{Content, Reply, Site};

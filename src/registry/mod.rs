@@ -2,6 +2,7 @@
 //! address from it; lists take a caller and filter inside. Knows no HTTP and no protocol's words.
 
 pub mod records;
+mod status;
 
 use std::sync::Arc;
 
@@ -90,7 +91,11 @@ impl Default for Settings {
 
 impl Registry {
     /// Allocates a package without a manifest, for the first upload into it.
-    pub async fn allocate(&self, _grant: &Grant<CreatePackage>, _name: &PackageName) -> Result<PackageTarget> {
+    pub async fn allocate(
+        &self,
+        _grant: &Grant<CreatePackage>,
+        _name: &PackageName,
+    ) -> Result<PackageTarget> {
         unimplemented!()
     }
 }
