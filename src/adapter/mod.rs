@@ -38,8 +38,8 @@ pub trait Adapter {
     /// The route's name, one of [`Self::ROUTES`].
     fn name(route: &Self::Route) -> &'static str;
 
-    /// Whether the route signs in by itself, as `/token` does: the pipeline then leaves the credentials alone, the
-    /// handler sees an anonymous caller, and the rate limits of sign-ins apply.
+    /// Whether the route reads credentials itself: a sign-in, the only kind that takes a password. The pipeline then
+    /// passes an anonymous caller.
     fn signs_in(_route: &Self::Route) -> bool {
         false
     }

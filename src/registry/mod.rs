@@ -1,28 +1,78 @@
 //! The domain: packages, manifests, tags, uploads, people, permissions. Every door asks for a grant and takes its
 //! address from it; lists take a caller and filter inside. Knows no HTTP and no protocol's words.
 
+mod blobs;
+mod events;
+mod holds;
+mod hot;
+mod manifests;
+mod packages;
 pub mod records;
+mod referrers;
+pub(crate) mod revisions;
 mod status;
+mod uploads;
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+pub use blobs::Blob;
+pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
+pub use referrers::{Referrer, Referrers};
+pub use uploads::{Chunk, INLINE_MAX};
 
 use crate::{
-    auth::{CreatePackage, Grant, PackageTarget},
     error::Result,
-    model::PackageName,
-    store::{BlobStore, MetadataStore},
+    model::id,
+    store::{BlobStore, Buffers, MetadataStore},
 };
 
-/// The registry over its two stores.
+/// Bytes as they come.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+
+/// The registry over its two stores. Cheap to clone: every clone is the same registry.
+#[derive(Clone)]
 pub struct Registry {
     pub(crate) meta: Arc<dyn MetadataStore>,
     pub(crate) blobs: Arc<dyn BlobStore>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
+    /// Told apart from earlier starts of the daemon, whose unsynced bytes may be gone.
+    pub(crate) start: u64,
+    pub(crate) sessions: Arc<uploads::Sessions>,
+    pub(crate) hot: Arc<hot::Hot>,
+    pub(crate) buffers: Buffers,
 }
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Registry")
+    }
+}
+
+impl Registry {
+    /// Opens the registry over its stores.
+    pub fn open(meta: Arc<dyn MetadataStore>, blobs: Arc<dyn BlobStore>, settings: Settings) -> Result<Self> {
+        Ok(Self {
+            meta,
+            blobs,
+            start: u64::from_be_bytes(id::random()?),
+            sessions: Arc::default(),
+            hot: Arc::new(hot::Hot::new(settings.hot_memory)),
+            buffers: Buffers::new(settings.transfer_memory),
+            settings: Arc::new(settings),
+        })
+    }
+
+    /// Largest blob taken, in bytes.
+    pub fn max_blob(&self) -> u64 {
+        self.settings.max_blob
+    }
+
+    /// Largest manifest taken, in bytes.
+    pub fn max_manifest(&self) -> u64 {
+        self.settings.max_manifest
     }
 }
 
@@ -86,16 +136,5 @@ impl Default for Settings {
             hot_memory: 24 << 20,
             transfer_memory: 40 << 20,
         }
-    }
-}
-
-impl Registry {
-    /// Allocates a package without a manifest, for the first upload into it.
-    pub async fn allocate(
-        &self,
-        _grant: &Grant<CreatePackage>,
-        _name: &PackageName,
-    ) -> Result<PackageTarget> {
-        unimplemented!()
     }
 }

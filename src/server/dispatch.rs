@@ -10,7 +10,7 @@ use super::{
     pipeline::{Ask, Pipeline},
 };
 use crate::{
-    adapter::{Adapter, Cx},
+    adapter::{Adapter, Cx, oci::Oci},
     auth::Caller,
     error::{Challenge, Error, Kind, Result},
     http::{Body, Reply},
@@ -24,8 +24,10 @@ pub type Table = fn(&str) -> Option<Entry>;
 
 /// The adapters of this program.
 pub fn standard(segment: &str) -> Option<Entry> {
-    let _ = segment;
-    None
+    match segment {
+        "v2" | "token" => Some(entry::<Oci>),
+        _ => None,
+    }
 }
 
 /// One request through an adapter: parse, limit, authenticate, handle; failures in the adapter's own shape.
