@@ -1,14 +1,24 @@
 //! The domain: packages, manifests, tags, uploads, people, permissions. Every door asks for a grant and takes its
 //! address from it; lists take a caller and filter inside. Knows no HTTP and no protocol's words.
 
+pub mod accounts;
+mod audit;
+pub mod bootstrap;
+mod facts;
+mod packages;
+pub mod permissions;
 pub mod records;
+pub(crate) mod revisions;
+pub mod tokens;
 
 use std::sync::Arc;
 
+pub use facts::Directory;
+pub use packages::Packages;
+
 use crate::{
-    auth::{CreatePackage, Grant, PackageTarget},
+    auth::{Authenticator, Passwords, Policy},
     error::Result,
-    model::PackageName,
     store::{BlobStore, MetadataStore},
 };
 
@@ -17,6 +27,9 @@ pub struct Registry {
     pub(crate) meta: Arc<dyn MetadataStore>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) settings: Settings,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) policy: Policy,
+    pub(crate) passwords: Arc<Passwords>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -89,8 +102,25 @@ impl Default for Settings {
 }
 
 impl Registry {
-    /// Allocates a package without a manifest, for the first upload into it.
-    pub async fn allocate(&self, _grant: &Grant<CreatePackage>, _name: &PackageName) -> Result<PackageTarget> {
-        unimplemented!()
+    /// A registry over two stores.
+    pub fn new(
+        meta: Arc<dyn MetadataStore>,
+        blobs: Arc<dyn BlobStore>,
+        settings: Settings,
+    ) -> Result<Self> {
+        let directory = Arc::new(Directory::new(Arc::clone(&meta), settings.anonymous_reads));
+        let policy = Policy::new(Arc::clone(&directory) as _);
+        let passwords = Arc::new(Passwords::new()?);
+        Ok(Self { meta, blobs, settings, directory, policy, passwords })
+    }
+
+    /// Who may do what here.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Who is who here.
+    pub fn authenticator(&self) -> Authenticator {
+        Authenticator::new(Arc::clone(&self.directory) as _, Arc::clone(&self.passwords))
     }
 }
