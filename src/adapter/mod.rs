@@ -38,6 +38,12 @@ pub trait Adapter {
     /// The route's name, one of [`Self::ROUTES`].
     fn name(route: &Self::Route) -> &'static str;
 
+    /// Whether the route reads credentials itself: a sign-in, the only kind that takes a password. The pipeline then
+    /// passes an anonymous caller.
+    fn signs_in(_route: &Self::Route) -> bool {
+        false
+    }
+
     /// Does what is asked.
     fn handle(cx: Cx<'_>, route: &Self::Route, body: Body) -> impl Future<Output = Result<Reply>> + Send;
 

@@ -6,7 +6,6 @@
 mod action;
 mod authenticator;
 mod bearer;
-pub(crate) mod cache;
 mod caller;
 mod credentials;
 mod password;

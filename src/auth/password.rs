@@ -1,19 +1,17 @@
 //! Passwords: argon2id on a bounded pool, and a memory of those that were right a moment ago.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use hmac::{Hmac, KeyInit, Mac};
+use quick_cache::sync::Cache;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
-use super::{Secret, cache::Recent};
+use super::Secret;
 use crate::{
     error::{Error, Kind, Result, What},
     model::{OwnerId, id::random},
@@ -45,7 +43,7 @@ pub struct Passwords {
     admitted: Arc<Semaphore>,
     /// The key of `right`: what is remembered means nothing outside this process.
     key: [u8; 32],
-    right: Mutex<Recent<[u8; 32], ()>>,
+    right: Cache<[u8; 32], ()>,
 }
 
 impl std::fmt::Debug for Passwords {
@@ -63,7 +61,7 @@ impl Passwords {
             running: Arc::new(Semaphore::new(running)),
             admitted: Arc::new(Semaphore::new(running + QUEUE)),
             key: random()?,
-            right: Mutex::new(Recent::new(REMEMBERED)),
+            right: Cache::new(REMEMBERED),
         })
     }
 
@@ -100,7 +98,7 @@ impl Passwords {
             None => None,
         };
         if let Some(fingerprint) = &fingerprint
-            && self.remembered().get(fingerprint).is_some()
+            && self.right.get(fingerprint).is_some()
         {
             return Ok(true);
         }
@@ -108,13 +106,9 @@ impl Passwords {
         let password = password.clone();
         let right = self.slowly(move || verify(hash.as_deref(), &password)).await?;
         if let (true, Some(fingerprint)) = (right, fingerprint) {
-            self.remembered().put(fingerprint, ());
+            self.right.insert(fingerprint, ());
         }
         Ok(right)
-    }
-
-    fn remembered(&self) -> std::sync::MutexGuard<'_, Recent<[u8; 32], ()>> {
-        self.right.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names a right password without keeping it. The sign-in number is in it, so a change of password forgets the old.

@@ -1,6 +1,6 @@
 //! May this caller do this? The one place that makes grants, and the one place that chooses between 401, 403 and 404.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -133,7 +133,8 @@ impl Policy {
     where
         A: Action<Target = super::PackageTarget>,
     {
-        let facts = self.acl.package_facts(caller.actor, name).await?;
+        let (caller, facts) = self.facts_of_package(caller, name).await?;
+        let caller = caller.as_ref();
         let enough = enough(caller, &facts, A::NEED);
         match facts.package.clone() {
             Some(target) if enough && caller.bound_allows(&name.to_string(), A::NEED.verb) => {
@@ -145,7 +146,8 @@ impl Policy {
 
     /// May `caller` publish under this name? An existing package asks its own rights; a new one asks its owner's.
     pub async fn authorize_publish(&self, caller: &Caller, name: &PackageName) -> Result<Publish> {
-        let facts = self.acl.package_facts(caller.actor, name).await?;
+        let (caller, facts) = self.facts_of_package(caller, name).await?;
+        let caller = caller.as_ref();
         if facts.package.is_some() {
             return self.authorize::<Push>(caller, name).await.map(Publish::Existing);
         }
@@ -162,7 +164,8 @@ impl Policy {
     /// What `caller` may do under this name, as a bearer token would be bound to it: never an error for missing rights.
     /// Where a package may be created, what its creator may then do counts already.
     pub async fn verbs(&self, caller: &Caller, name: &PackageName) -> Result<Vec<Verb>> {
-        let facts = self.acl.package_facts(caller.actor, name).await?;
+        let (caller, facts) = self.facts_of_package(caller, name).await?;
+        let caller = caller.as_ref();
         let path = name.to_string();
         let new = facts.package.is_none() && facts.owner.is_some() && may_create(caller, &facts);
         let may = |need: Need| {
@@ -220,6 +223,8 @@ impl Policy {
         A: Action<Target = OwnerTarget>,
     {
         let facts = self.acl.owner_facts(caller.actor, name).await?;
+        let caller = self.current(caller, &facts).await?;
+        let caller = caller.as_ref();
         let enough = rules(caller, &facts, A::NEED);
         match facts.owner.clone() {
             Some(target) if enough => Ok(grant(caller, target, facts)),
@@ -227,6 +232,24 @@ impl Policy {
             Some(_) => Err(refuse(caller, &facts, A::NEED, true, enough)),
             None => Err(Error::not_found(What::Owner, format!("there is no user or organization named {name}"))),
         }
+    }
+
+    async fn facts_of_package<'a>(
+        &self,
+        caller: &'a Caller,
+        name: &PackageName,
+    ) -> Result<(Cow<'a, Caller>, Facts)> {
+        let facts = self.acl.package_facts(caller.actor, name).await?;
+        Ok((self.current(caller, &facts).await?, facts))
+    }
+
+    /// The caller as of the facts: if its user changed since the headers were read, it is asked for again. So a change
+    /// that leaves the rights standing costs a request nothing, and one that ends them ends the request.
+    async fn current<'a>(&self, caller: &'a Caller, facts: &Facts) -> Result<Cow<'a, Caller>> {
+        let moved = caller.revisions.iter().any(|known| {
+            facts.revisions.iter().any(|found| found.of == known.of && found.number != known.number)
+        });
+        if moved { self.acl.recheck(caller).await.map(Cow::Owned) } else { Ok(Cow::Borrowed(caller)) }
     }
 
     /// May `caller` run the installation?

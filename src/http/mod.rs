@@ -2,6 +2,8 @@
 
 pub mod body;
 pub mod conditional;
+pub mod multipart;
+pub mod query;
 pub mod range;
 pub mod reply;
 

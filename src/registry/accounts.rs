@@ -1,7 +1,7 @@
 //! Users, organizations, members, passwords.
 
 use super::{
-    Registry, audit,
+    Registry, events,
     records::{
         AccountKind, AccountRecord, MemberRecord, Membership, PackageRecord, RoleRecord, TokenRecord,
         decode_password, encode_password,
@@ -143,7 +143,7 @@ impl Registry {
                 put_password(&mut batch, account.id, hash);
             }
             let detail = if user.administrator { "administrator" } else { "" };
-            audit::record(&mut batch, audit::of_owner(account.id), grant.caller(), "user.create", detail.into());
+            events::rights(&mut batch, events::stream_of_owner(account.id), grant.caller(), "user.create", detail.into());
             if let Outcome::Done(_) = under.commit(batch).await? {
                 return Ok(account.id);
             }
@@ -176,7 +176,7 @@ impl Registry {
             batch.replace(None, Some(&member));
             revisions::bump(&mut batch, Subject::Principal(user.id));
             let detail = format!("owner user:{}", user.id);
-            audit::record(&mut batch, audit::of_owner(account.id), grant.caller(), "org.create", detail);
+            events::rights(&mut batch, events::stream_of_owner(account.id), grant.caller(), "org.create", detail);
             if let Outcome::Done(_) = under.commit(batch).await? {
                 return Ok(account.id);
             }
@@ -197,7 +197,7 @@ impl Registry {
             batch.replace(Some(&old), Some(&new));
             put_password(&mut batch, old.id, &hash);
             revisions::bump(&mut batch, Subject::Principal(old.id));
-            audit::record(&mut batch, audit::of_owner(old.id), grant.caller(), "user.password", String::new());
+            events::rights(&mut batch, events::stream_of_owner(old.id), grant.caller(), "user.password", String::new());
             if let Outcome::Done(_) = under.commit(batch).await? {
                 return Ok(());
             }
@@ -217,7 +217,7 @@ impl Registry {
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Principal(old.id));
             let action = if suspended { "user.suspend" } else { "user.resume" };
-            audit::record(&mut batch, audit::of_owner(old.id), grant.caller(), action, String::new());
+            events::rights(&mut batch, events::stream_of_owner(old.id), grant.caller(), action, String::new());
             if let Outcome::Done(_) = under.commit(batch).await? {
                 return Ok(());
             }
@@ -234,8 +234,8 @@ impl Registry {
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Owner(old.id));
             let detail = if allowed { "on" } else { "off" };
-            let stream = audit::of_owner(old.id);
-            audit::record(&mut batch, stream, grant.caller(), "owner.anonymous-reads", detail.into());
+            let stream = events::stream_of_owner(old.id);
+            events::rights(&mut batch, stream, grant.caller(), "owner.anonymous-reads", detail.into());
             if let Outcome::Done(_) = under.commit(batch).await? {
                 return Ok(());
             }
@@ -290,7 +290,7 @@ impl Registry {
                 None => "none",
             };
             let detail = format!("user:{} {word}", user.id);
-            audit::record(&mut batch, audit::of_owner(organization.id), grant.caller(), "org.member", detail);
+            events::rights(&mut batch, events::stream_of_owner(organization.id), grant.caller(), "org.member", detail);
             if let Outcome::Done(_) = under.commit(batch).await? {
                 return Ok(());
             }
@@ -333,8 +333,8 @@ impl Registry {
             batch.delete(AccountRecord::password_key(account.id));
             revisions::bump(&mut batch, Subject::Owner(account.id));
             revisions::bump(&mut batch, Subject::Principal(account.id));
-            let stream = audit::of_owner(account.id);
-            audit::record(&mut batch, stream, grant.caller(), "account.remove", account.name.clone());
+            let stream = events::stream_of_owner(account.id);
+            events::rights(&mut batch, stream, grant.caller(), "account.remove", account.name.clone());
             if let Outcome::Done(_) = under.commit(batch).await? {
                 return Ok(());
             }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Registry, accounts, audit,
+    Registry, accounts, events,
     records::{AccountKind, from_json, meta, tag, to_json},
     tokens,
 };
@@ -74,7 +74,7 @@ impl Registry {
         accounts::create(&mut batch, &account);
         accounts::put_password(&mut batch, account.id, &hash);
         let caller = Caller::job("first-start", at, "first-start".into());
-        audit::record(&mut batch, audit::of_owner(account.id), &caller, "user.create", "administrator".into());
+        events::rights(&mut batch, events::stream_of_owner(account.id), &caller, "user.create", "administrator".into());
         match self.meta.commit(batch).await {
             Ok(_) => Ok(Some(FirstUser { name: FIRST_USER, password })),
             Err(CommitError::Failed(error)) => Err(error),

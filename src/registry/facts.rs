@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use quick_cache::sync::Cache;
 
 use super::{
     accounts, packages, permissions,
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     auth::{
         self, Acl, Actor, Caller, Credential, Facts, Identities, Identity, Keyring, OwnerTarget, Revision, Subject,
-        TokenHash, cache::Recent,
+        TokenHash,
     },
     error::Result,
     model::{OwnerId, PackageName, Role, TokenId},
@@ -30,10 +31,10 @@ const KEPT: usize = 16 << 10;
 pub struct Directory {
     meta: Arc<dyn MetadataStore>,
     anonymous_reads: bool,
-    facts: Kept<(Actor, PackageName), Facts>,
-    tokens: Kept<TokenHash, (Identity, Credential)>,
-    tokens_by_id: Kept<TokenId, (Identity, Credential)>,
-    users: Kept<OwnerId, Identity>,
+    facts: Cache<(Actor, PackageName), Facts>,
+    tokens: Cache<TokenHash, (Identity, Credential)>,
+    tokens_by_id: Cache<TokenId, (Identity, Credential)>,
+    users: Cache<OwnerId, Identity>,
     keyring: Mutex<Option<Arc<Keyring>>>,
 }
 
@@ -43,32 +44,16 @@ impl std::fmt::Debug for Directory {
     }
 }
 
-struct Kept<K, V>(Mutex<Recent<K, V>>);
-
-impl<K: Eq + std::hash::Hash, V: Clone> Kept<K, V> {
-    fn new() -> Self {
-        Self(Mutex::new(Recent::new(KEPT)))
-    }
-
-    fn get(&self, key: &K) -> Option<V> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
-    }
-
-    fn put(&self, key: K, value: V) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).put(key, value);
-    }
-}
-
 impl Directory {
     /// A directory over a store. `anonymous_reads` is the installation's setting.
     pub fn new(meta: Arc<dyn MetadataStore>, anonymous_reads: bool) -> Self {
         Self {
             meta,
             anonymous_reads,
-            facts: Kept::new(),
-            tokens: Kept::new(),
-            tokens_by_id: Kept::new(),
-            users: Kept::new(),
+            facts: Cache::new(KEPT),
+            tokens: Cache::new(KEPT),
+            tokens_by_id: Cache::new(KEPT),
+            users: Cache::new(KEPT),
             keyring: Mutex::new(None),
         }
     }
@@ -227,7 +212,7 @@ impl Acl for Directory {
         let view = self.meta.snapshot()?;
         let facts = self.load_facts(view.as_ref(), actor, name.owner(), Some(name)).await?;
         if facts.package.is_some() {
-            self.facts.put(key, facts.clone());
+            self.facts.insert(key, facts.clone());
         }
         Ok(facts)
     }
@@ -254,7 +239,7 @@ impl Identities for Directory {
         let Some(id) = tokens::id_by_hash(view.as_ref(), hash).await? else { return Ok(None) };
         let loaded = self.load_token(view.as_ref(), id).await?;
         if let Some(loaded) = &loaded {
-            self.tokens.put(*hash, loaded.clone());
+            self.tokens.insert(*hash, loaded.clone());
         }
         Ok(loaded)
     }
@@ -268,7 +253,7 @@ impl Identities for Directory {
         let view = self.meta.snapshot()?;
         let loaded = self.load_token(view.as_ref(), id).await?;
         if let Some(loaded) = &loaded {
-            self.tokens_by_id.put(id, loaded.clone());
+            self.tokens_by_id.insert(id, loaded.clone());
         }
         Ok(loaded)
     }
@@ -282,7 +267,7 @@ impl Identities for Directory {
         let view = self.meta.snapshot()?;
         let loaded = self.load_user(view.as_ref(), id).await?;
         if let Some(loaded) = &loaded {
-            self.users.put(id, loaded.clone());
+            self.users.insert(id, loaded.clone());
         }
         Ok(loaded)
     }

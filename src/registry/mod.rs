@@ -2,39 +2,101 @@
 //! address from it; lists take a caller and filter inside. Knows no HTTP and no protocol's words.
 
 pub mod accounts;
-mod audit;
+mod blobs;
 pub mod bootstrap;
+mod events;
 mod facts;
-mod packages;
+mod holds;
+mod hot;
+mod manifests;
+pub(crate) mod packages;
 pub mod permissions;
 pub mod records;
+mod referrers;
 pub(crate) mod revisions;
 pub mod tokens;
+mod uploads;
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
+use bytes::Bytes;
+use futures_util::Stream;
+
+pub use blobs::Blob;
 pub use facts::Directory;
+pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
 pub use packages::Packages;
+pub use referrers::{Referrer, Referrers};
+pub use uploads::{Chunk, INLINE_MAX};
 
 use crate::{
     auth::{Authenticator, Passwords, Policy},
     error::Result,
-    store::{BlobStore, MetadataStore},
+    model::id,
+    store::{BlobStore, Buffers, MetadataStore},
 };
 
-/// The registry over its two stores.
+/// Bytes as they come.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+
+/// The registry over its two stores. Cheap to clone: every clone is the same registry.
+#[derive(Clone)]
 pub struct Registry {
     pub(crate) meta: Arc<dyn MetadataStore>,
     pub(crate) blobs: Arc<dyn BlobStore>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) policy: Policy,
     pub(crate) passwords: Arc<Passwords>,
+    /// Told apart from earlier starts of the daemon, whose unsynced bytes may be gone.
+    pub(crate) start: u64,
+    pub(crate) sessions: Arc<uploads::Sessions>,
+    pub(crate) hot: Arc<hot::Hot>,
+    pub(crate) buffers: Buffers,
 }
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Registry")
+    }
+}
+
+impl Registry {
+    /// Opens the registry over its stores.
+    pub fn open(meta: Arc<dyn MetadataStore>, blobs: Arc<dyn BlobStore>, settings: Settings) -> Result<Self> {
+        let directory = Arc::new(Directory::new(Arc::clone(&meta), settings.anonymous_reads));
+        Ok(Self {
+            meta,
+            blobs,
+            policy: Policy::new(Arc::clone(&directory) as _),
+            directory,
+            passwords: Arc::new(Passwords::new()?),
+            start: u64::from_be_bytes(id::random()?),
+            sessions: Arc::default(),
+            hot: Arc::new(hot::Hot::new(settings.hot_memory)),
+            buffers: Buffers::new(settings.transfer_memory),
+            settings: Arc::new(settings),
+        })
+    }
+
+    /// Who may do what here.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Who is who here.
+    pub fn authenticator(&self) -> Authenticator {
+        Authenticator::new(Arc::clone(&self.directory) as _, Arc::clone(&self.passwords))
+    }
+
+    /// Largest blob taken, in bytes.
+    pub fn max_blob(&self) -> u64 {
+        self.settings.max_blob
+    }
+
+    /// Largest manifest taken, in bytes.
+    pub fn max_manifest(&self) -> u64 {
+        self.settings.max_manifest
     }
 }
 
@@ -98,29 +160,5 @@ impl Default for Settings {
             hot_memory: 24 << 20,
             transfer_memory: 40 << 20,
         }
-    }
-}
-
-impl Registry {
-    /// A registry over two stores.
-    pub fn new(
-        meta: Arc<dyn MetadataStore>,
-        blobs: Arc<dyn BlobStore>,
-        settings: Settings,
-    ) -> Result<Self> {
-        let directory = Arc::new(Directory::new(Arc::clone(&meta), settings.anonymous_reads));
-        let policy = Policy::new(Arc::clone(&directory) as _);
-        let passwords = Arc::new(Passwords::new()?);
-        Ok(Self { meta, blobs, settings, directory, policy, passwords })
-    }
-
-    /// Who may do what here.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    /// Who is who here.
-    pub fn authenticator(&self) -> Authenticator {
-        Authenticator::new(Arc::clone(&self.directory) as _, Arc::clone(&self.passwords))
     }
 }

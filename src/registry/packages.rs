@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::{
-    Registry, accounts, permissions,
+    Registry, accounts, events, permissions,
     records::{PackageRecord, RoleRecord, State},
     revisions::{self, Outcome},
 };
 use crate::{
-    auth::{self, Actor, Caller, CreatePackage, Facts, Grant, PackageTarget, Subject, Verb},
+    auth::{self, Actor, Caller, CreatePackage, Facts, Grant, PackageTarget, Push, Subject, Verb},
     error::{Challenge, Error, Kind, Reason, Result},
     model::{Ecosystem, OwnerId, PackageId, PackageName, Timestamp, Visibility},
     store::{Batch, Key, MetadataRead, Prefix},
@@ -26,6 +26,25 @@ pub(crate) async fn by_name(view: &dyn MetadataRead, name: &PackageName) -> Resu
         Some(id) => by_id(view, id).await,
         None => Ok(None),
     }
+}
+
+/// Makes the grant's package visible and its pusher its administrator: part of the batch that stores its first manifest.
+/// Nothing, if somebody else's first manifest was faster.
+pub(crate) async fn reveal(registry: &Registry, batch: &mut Batch, grant: &Grant<Push>) -> Result<()> {
+    let package = registry.package(grant.target()).await?;
+    if package.state == State::Visible {
+        return Ok(());
+    }
+    let visible = PackageRecord { state: State::Visible, ..package.clone() };
+    batch.replace(Some(&package), Some(&visible));
+    // Who owns the name space needs no role in it.
+    if let Some(user) = grant.caller().user().filter(|user| *user != package.owner) {
+        permissions::give_admin(batch, &package, user, grant.at());
+    }
+    revisions::bump(batch, Subject::Package(package.id));
+    let stream = events::stream_of(package.id);
+    events::rights(batch, stream, grant.caller(), "package.create", package.visibility.word().to_owned());
+    Ok(())
 }
 
 /// A page of a list across packages.
@@ -126,20 +145,22 @@ impl Registry {
         }
     }
 
-    /// The catalog of the registry as one viewer may see it: at most `limit` packages whose paths sort after `after`.
+    /// The name of a package, if it is there.
+    pub(crate) async fn package_name(&self, id: PackageId) -> Result<Option<PackageName>> {
+        by_id(self.meta.as_ref(), id).await?.map(|package| package.package_name()).transpose()
+    }
+
+    /// The catalog of the registry as one viewer may see it: at most `limit` repository paths that sort after `after`.
     ///
     /// # Errors
-    /// Unauthenticated when the bearer token was not issued for the catalog, or nobody is signed in and anonymous reads
-    /// are turned off.
-    pub async fn catalog(&self, viewer: &Caller, after: Option<&str>, limit: usize) -> Result<Packages> {
+    /// Unauthenticated when the bearer token was not issued for the catalog.
+    pub async fn catalog(&self, viewer: &Caller, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
         if !viewer.bound_allows("*", Verb::Pull) {
             let kind = Kind::Unauthenticated(Challenge::Insufficient);
             return Err(Error::new(kind, "this bearer token was not issued for the catalog"));
         }
-        if viewer.is_anonymous() && !self.settings.anonymous_reads {
-            return Err(Error::new(Kind::Unauthenticated(Challenge::Missing), "authentication required"));
-        }
-        self.packages_of(viewer, None, after, limit).await
+        let page = self.packages_of(viewer, None, after, limit).await?;
+        Ok(page.packages.iter().map(|package| package.name.to_string()).collect())
     }
 
     /// The packages of one owner, or of all, that a viewer may read: at most `limit` whose paths sort after `after`.

@@ -1,12 +1,12 @@
 //! Visibility and roles.
 
 use super::{
-    Registry, accounts, audit, packages,
-    records::{AccountKind, PackageRecord, RoleRecord, State},
+    Registry, accounts, events, packages,
+    records::{AccountKind, PackageRecord, RoleRecord},
     revisions::{self, Outcome},
 };
 use crate::{
-    auth::{Caller, Grant, Manage, PackageTarget, Subject},
+    auth::{Grant, Manage, PackageTarget, Subject},
     error::{Error, Result, What},
     model::{OwnerId, PackageId, Role, Timestamp, Visibility},
     store::{Batch, MetadataRead, Record},
@@ -53,20 +53,6 @@ pub(crate) async fn take_all(view: &dyn MetadataRead, batch: &mut Batch, package
     }
 }
 
-/// Makes a package visible and its pusher its administrator: part of the batch that stores its first manifest. `package`
-/// is the record as that batch read it.
-pub(crate) fn reveal(batch: &mut Batch, package: &PackageRecord, caller: &Caller) {
-    let visible = PackageRecord { state: State::Visible, ..package.clone() };
-    batch.replace(Some(package), Some(&visible));
-    if let Some(user) = caller.user()
-        && user != package.owner
-    {
-        give_admin(batch, package, user, caller.at);
-    }
-    revisions::bump(batch, Subject::Package(package.id));
-    audit::record(batch, audit::of_package(package.id), caller, "package.create", String::new());
-}
-
 /// A role as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Granted {
@@ -90,7 +76,7 @@ impl Registry {
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Package(old.id));
             let detail = visibility.word().to_owned();
-            audit::record(&mut batch, audit::of_package(old.id), grant.caller(), "package.visibility", detail);
+            events::rights(&mut batch, events::stream_of(old.id), grant.caller(), "package.visibility", detail);
             if let Outcome::Done(_) = under.commit(batch).await? {
                 return Ok(());
             }
@@ -127,7 +113,7 @@ impl Registry {
             revisions::bump(&mut batch, Subject::Package(package.id));
             revisions::bump(&mut batch, Subject::RolesAt { user: account.id, owner: package.owner });
             let detail = format!("user:{} {}", account.id, role.map_or("none", Role::word));
-            audit::record(&mut batch, audit::of_package(package.id), grant.caller(), "package.role", detail);
+            events::rights(&mut batch, events::stream_of(package.id), grant.caller(), "package.role", detail);
             if let Outcome::Done(_) = under.commit(batch).await? {
                 return Ok(());
             }

@@ -1,10 +1,8 @@
 //! Revisions of rights: read with every decision, counted up with every change, expected by every batch written under a
 //! grant. This is what makes a revoked right end at once, and what keeps caches honest.
 
-use super::{
-    Registry,
-    records::{is_revision, revision_key},
-};
+pub(crate) use super::records::is_revision;
+use super::{Registry, records::revision_key};
 use crate::{
     auth::{Action, Grant, Revision, Subject},
     error::{Error, Kind, Result},

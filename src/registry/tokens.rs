@@ -1,7 +1,7 @@
 //! Tokens and the keys that sign short ones.
 
 use super::{
-    Registry, accounts, audit,
+    Registry, accounts, events,
     records::{
         AccountKind, TokenRecord, decode_signing_key, encode_signing_key, signing_key, signing_keys,
     },
@@ -138,7 +138,7 @@ impl Registry {
             let mut batch = Batch::new();
             batch.replace(None, Some(&record));
             let detail = format!("token:{} {scopes}", record.id);
-            audit::record(&mut batch, audit::of_owner(user.id), caller, "token.create", detail);
+            events::rights(&mut batch, events::stream_of_owner(user.id), caller, "token.create", detail);
             if let Outcome::Done(_) = under.commit(batch).await? {
                 return Ok(token);
             }
@@ -214,7 +214,7 @@ impl Registry {
             batch.replace(Some(&old), None);
             revisions::bump(&mut batch, Subject::Credential(id));
             let detail = format!("token:{id}");
-            audit::record(&mut batch, audit::of_owner(user), grant.caller(), "token.revoke", detail);
+            events::rights(&mut batch, events::stream_of_owner(user), grant.caller(), "token.revoke", detail);
             if let Outcome::Done(_) = under.commit(batch).await? {
                 return Ok(());
             }

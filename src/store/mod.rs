@@ -5,14 +5,25 @@
 
 mod batch;
 mod blobs;
+mod directory;
+#[cfg(feature = "rocksdb")]
+mod open;
+#[cfg(feature = "rocksdb")]
+mod rocks;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use batch::{Add, Append, Batch, CommitError, Committed, Expect, Prefix, Record};
+pub use batch::{Add, Append, Batch, CommitError, Committed, Expect, Prefix, Record, counter, stream_key};
 pub use blobs::{BlobStore, BlobWriter, OpenBlob, Written};
+pub use directory::DirectoryBlobs;
+
+#[cfg(feature = "rocksdb")]
+pub use open::open_directory;
+#[cfg(feature = "rocksdb")]
+pub use rocks::{RocksOptions, RocksStore};
 
 use crate::error::Result;
 

@@ -13,20 +13,41 @@
 //! | meta | `k` number | a signing key |
 //! | meta | `r` kind, id | a revision of rights |
 //! | meta | `s` word | what the installation is called, when it began |
+//! | meta | `u` session | [`UploadRecord`] |
+//! | blob | `b` digest | [`BlobRecord`] |
+//! | inline | `i` digest | a small blob's bytes |
+//! | refs | `r` digest 0 package | a lease: when it ends |
+//! | refs | `r` digest 1/2 owner package manifest | index: an edge, live or held |
+//! | refs | `w` package digest manifest | index: named and not here |
+//! | doc | `m` package digest | [`ManifestRecord`] |
+//! | doc | `c` package digest | a manifest's bytes |
+//! | doc | `s` package subject type digest | index of referrers |
+//! | doc | `t` package tag | [`TagRecord`] |
+//! | doc | `d` package digest tag | index of a manifest's tags; `a` package digest: how often a tag came to it |
+//! | queue | `q` due digest | a review; `t` due key: trash; `u` due session: index of expiry |
+//! | event | `e` package number | the package's [`crate::model::Event`]s |
+//! | event | `o` owner number | the account's [`crate::model::Event`]s |
 
 mod account;
+pub mod blob;
+mod codec;
+mod manifest;
 mod package;
 mod revision;
 mod role;
 mod token;
+mod upload;
 
 pub(crate) use account::{decode_password, encode_password};
 pub use account::{AccountKind, AccountRecord, MemberRecord, Membership};
+pub use blob::{BlobRecord, Hold, Location};
+pub use manifest::{ManifestRecord, TagRecord, Target};
+pub use package::{PackageRecord, State};
 pub(crate) use revision::{is_revision, revision_key};
 pub use role::RoleRecord;
 pub use token::TokenRecord;
 pub(crate) use token::{decode_signing_key, encode_signing_key, signing_key, signing_keys};
-pub use package::{PackageRecord, State};
+pub use upload::{Held, UploadRecord};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};

@@ -1,0 +1,208 @@
+//! Blobs as a package sees them: open, stat, mount, delete.
+
+use bytes::Bytes;
+
+use super::{
+    ByteStream, Registry,
+    holds::{Holding, expect_held},
+    records::{
+        BlobRecord, Hold, Location,
+        blob::{edges_in, holds_of, lease_ends, lease_key, lease_value, package_in, review_key},
+    },
+    revisions,
+    uploads::failed,
+};
+use crate::{
+    auth::{Delete, Grant, PackageTarget, Pull, Push},
+    error::{Error, Kind, Result, What},
+    model::{Digest, PackageId, PackageName},
+    store::{Batch, CommitError, OpenBlob},
+};
+
+/// A blob, open for reading.
+pub struct Blob {
+    /// Its name.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    registry: Registry,
+    source: Source,
+}
+
+enum Source {
+    Memory(Bytes),
+    Store(std::sync::Arc<dyn OpenBlob>),
+}
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blob({}, {})", self.digest, self.size)
+    }
+}
+
+impl Blob {
+    /// Its bytes from `first` on, `length` of them. The caller has checked that they lie in the blob.
+    pub fn stream(&self, first: u64, length: u64) -> ByteStream {
+        match &self.source {
+            Source::Memory(bytes) => {
+                let range = slice(bytes, first, length);
+                Box::pin(futures_util::stream::once(async move { Ok(range) }))
+            }
+            Source::Store(blob) => {
+                Box::pin(self.registry.buffers.stream(std::sync::Arc::clone(blob), first, length))
+            }
+        }
+    }
+
+    /// The same bytes at once, if they are in memory.
+    pub fn in_memory(&self, first: u64, length: u64) -> Option<Bytes> {
+        match &self.source {
+            Source::Memory(bytes) => Some(slice(bytes, first, length)),
+            Source::Store(_) => None,
+        }
+    }
+}
+
+fn slice(bytes: &Bytes, first: u64, length: u64) -> Bytes {
+    let first = usize::try_from(first).unwrap_or(usize::MAX).min(bytes.len());
+    let last = first.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(bytes.len());
+    bytes.slice(first..last)
+}
+
+fn unknown_blob(digest: &Digest) -> Error {
+    Error::not_found(What::Blob, format!("this repository holds no blob {digest}"))
+}
+
+impl Registry {
+    /// Opens a blob of the grant's package.
+    pub async fn blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<Blob> {
+        let found = self.held_blob(grant.target(), digest, grant.at()).await?;
+        let (record, _) = found.ok_or_else(|| unknown_blob(digest))?;
+        let source = match record.location {
+            Location::Physical(key) => Source::Store(self.blobs.open(key, record.size).await?),
+            Location::Inline => Source::Memory(self.inline(digest).await?),
+        };
+        Ok(Blob { digest: *digest, size: record.size, registry: self.clone(), source })
+    }
+
+    async fn inline(&self, digest: &Digest) -> Result<Bytes> {
+        if let Some(bytes) = self.hot.get(digest) {
+            return Ok(bytes);
+        }
+        let bytes = self.meta.get(&BlobRecord::inline_key(digest)).await?.ok_or_else(|| {
+            Error::internal(format!("blob {digest} is recorded as inline and its bytes are missing"))
+        })?;
+        self.hot.insert(digest, &bytes);
+        Ok(bytes)
+    }
+
+    /// A blob's size, for HEAD. "It is here" is a promise that it stays for the manifest to come: a lease that is more
+    /// than half over is renewed. The renewal need not be synced, since nothing is collected before the old end.
+    pub async fn stat_blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<u64> {
+        let found = self.held_blob(grant.target(), digest, grant.at()).await?;
+        let (record, holding) = found.ok_or_else(|| unknown_blob(digest))?;
+        let half = grant.at().plus_seconds(self.settings.lease_ttl / 2);
+        if let Holding::Lease(value) = holding
+            && lease_ends(&value).is_some_and(|ends| ends < half)
+        {
+            let mut batch = Batch::new();
+            let ends = grant.at().plus_seconds(self.settings.lease_ttl);
+            batch.expect_equals(lease_key(digest, grant.target().id), Some(value));
+            batch.put(lease_key(digest, grant.target().id), lease_value(ends));
+            batch.put(review_key(ends, digest), Bytes::new());
+            batch.lazy = true;
+            match self.meta.commit(batch).await {
+                // Somebody else renewed it, or it became an edge.
+                Ok(_) | Err(CommitError::Conflict(_)) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(record.size)
+    }
+
+    /// Lets a package use a blob of another. `false` when the other does not hold it.
+    pub async fn mount_blob(&self, into: &Grant<Push>, from: &Grant<Pull>, digest: &Digest) -> Result<bool> {
+        for _ in 0..8 {
+            let Some((record, holding)) = self.held_blob(from.target(), digest, from.at()).await? else {
+                return Ok(false);
+            };
+            let mut batch = Batch::new();
+            let value = crate::store::Record::value(&record);
+            batch.expect_equals(BlobRecord::key_of(digest), Some(value));
+            expect_held(&mut batch, from.target(), digest, &holding);
+            self.lease(&mut batch, into.target(), digest, into.at());
+            self.arrive(&mut batch, into.target(), digest).await?;
+            revisions::expect(&mut batch, into.revisions());
+            revisions::expect(&mut batch, from.revisions());
+            match self.meta.commit(batch).await {
+                Ok(_) => return Ok(true),
+                Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
+                    return Err(Error::new(Kind::StaleGrant, "your rights changed meanwhile; try again"));
+                }
+                Err(CommitError::Conflict(_)) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        // A mount may always be declined; the client uploads instead.
+        Ok(false)
+    }
+
+    /// Packages that hold a blob, for a mount that names no source: the owner's own first, 64 holds at most. Names only;
+    /// whoever asks must be allowed to pull from one before it may be mounted, and must not be told of the others.
+    pub async fn mount_sources(&self, into: &Grant<Push>, digest: &Digest) -> Result<Vec<PackageName>> {
+        const PROBES: usize = 64;
+        let own = holds_of(digest, Hold::Live).with(&into.target().owner.bytes());
+        let mut found: Vec<PackageId> = Vec::new();
+        for (prefix, hold) in
+            [(own, Hold::Live), (holds_of(digest, Hold::Live), Hold::Live), (holds_of(digest, Hold::Lease), Hold::Lease)]
+        {
+            for (key, _) in self.meta.scan(&prefix, None, PROBES).await? {
+                if let Some(package) = package_in(&key, digest, hold)
+                    && package != into.target().id
+                    && !found.contains(&package)
+                {
+                    found.push(package);
+                }
+            }
+        }
+        found.truncate(PROBES);
+        let mut names = Vec::new();
+        for package in found {
+            names.extend(self.package_name(package).await?);
+        }
+        Ok(names)
+    }
+
+    /// Takes a blob from a package. Its bytes go later, when nothing holds them.
+    ///
+    /// # Errors
+    /// Unsupported, with the reason, while a manifest of the package names it.
+    pub async fn delete_blob(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<()> {
+        let package: &PackageTarget = grant.target();
+        match self.holding(package, digest, grant.at()).await? {
+            None => Err(unknown_blob(digest)),
+            Some(Holding::Edge) => Err(Error::new(
+                Kind::Unsupported,
+                "a manifest of this repository names this blob; delete the manifest first",
+            )),
+            Some(Holding::Lease(value)) => {
+                let mut batch = Batch::new();
+                batch.expect_equals(lease_key(digest, package.id), Some(value));
+                batch.expect_prefix(
+                    edges_in(digest, Hold::Live, package.owner, package.id),
+                    crate::store::Prefix::Empty,
+                    BlobRecord::key_of(digest),
+                );
+                batch.delete(lease_key(digest, package.id));
+                batch.put(review_key(grant.at(), digest), Bytes::new());
+                revisions::expect(&mut batch, grant.revisions());
+                self.meta.commit(batch).await.map(|_| ()).map_err(|error| match error {
+                    CommitError::Conflict(_) => {
+                        Error::new(Kind::Conflict(What::Blob), "the blob came into use meanwhile; try again")
+                    }
+                    other => failed(other),
+                })
+            }
+        }
+    }
+}

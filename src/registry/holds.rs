@@ -1,0 +1,105 @@
+//! What a package holds. An edge or a lease is the right to read a digest there; a digest by itself is the right to
+//! nothing. Everything here answers for one package.
+
+use bytes::Bytes;
+
+use super::{
+    Registry,
+    records::{
+        BlobRecord, Hold, ManifestRecord,
+        blob::{edges_in, lease_ends, lease_key, lease_value, review_key, wanted_in},
+    },
+};
+use crate::{
+    auth::PackageTarget,
+    error::Result,
+    model::{Digest, Timestamp},
+    store::{Batch, Prefix},
+};
+
+/// How a package holds a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// By a lease, stored with this value.
+    Lease(Bytes),
+    /// By an edge from one of its manifests.
+    Edge,
+}
+
+impl Registry {
+    /// Whether, and how, a package holds a blob.
+    pub(crate) async fn holding(
+        &self,
+        package: &PackageTarget,
+        digest: &Digest,
+        at: Timestamp,
+    ) -> Result<Option<Holding>> {
+        if self.meta.any(&edges_in(digest, Hold::Live, package.owner, package.id)).await? {
+            return Ok(Some(Holding::Edge));
+        }
+        let lease = self.meta.get(&lease_key(digest, package.id)).await?;
+        Ok(lease.filter(|value| is_open(value, at)).map(Holding::Lease))
+    }
+
+    /// A blob's record, if this package holds the blob.
+    pub(crate) async fn held_blob(
+        &self,
+        package: &PackageTarget,
+        digest: &Digest,
+        at: Timestamp,
+    ) -> Result<Option<(BlobRecord, Holding)>> {
+        let Some(holding) = self.holding(package, digest, at).await? else { return Ok(None) };
+        let Some(value) = self.meta.get(&BlobRecord::key_of(digest)).await? else { return Ok(None) };
+        Ok(Some((BlobRecord::decode(*digest, &value)?, holding)))
+    }
+
+    /// Leases a digest to a package, in the batch that makes it present there; an entry of the review queue follows,
+    /// for the case that no manifest ever names it.
+    pub(crate) fn lease(&self, batch: &mut Batch, package: &PackageTarget, digest: &Digest, at: Timestamp) {
+        let ends = at.plus_seconds(self.settings.lease_ttl);
+        batch.put(lease_key(digest, package.id), lease_value(ends));
+        batch.put(review_key(ends, digest), Bytes::new());
+    }
+
+    /// Turns the wanted keys of a digest that arrives in a package into edges, in the batch in which it arrives. Says
+    /// which manifests it rewrites, so that the caller does not write one of them again.
+    pub(crate) async fn arrive(&self, batch: &mut Batch, package: &PackageTarget, digest: &Digest) -> Result<()> {
+        let prefix = wanted_in(package.id, digest);
+        let mut after = None;
+        loop {
+            let page = self.meta.scan(&prefix, after.as_ref(), 256).await?;
+            for (key, _) in &page {
+                let Some((manifest, _)) = Digest::read_key(&key.bytes[prefix.bytes.len()..]) else { continue };
+                let record_key = ManifestRecord::key_of(package.id, &manifest);
+                let Some(value) = self.meta.get(&record_key).await? else { continue };
+                let old = ManifestRecord::decode(package.id, manifest, &value)?;
+                let mut new = old.clone();
+                for target in new.targets.iter_mut().filter(|target| target.digest == *digest) {
+                    target.present = true;
+                }
+                batch.replace(Some(&old), Some(&new));
+            }
+            if page.len() < 256 {
+                return Ok(());
+            }
+            after = page.last().map(|(key, _)| key.clone());
+        }
+    }
+}
+
+/// Whether a lease's value is of a lease that still holds.
+pub(crate) fn is_open(value: &[u8], at: Timestamp) -> bool {
+    lease_ends(value).is_some_and(|ends| ends > at)
+}
+
+/// Expects, in a batch, that a package still holds a digest the way it was found to.
+pub(crate) fn expect_held(batch: &mut Batch, package: &PackageTarget, digest: &Digest, holding: &Holding) {
+    match holding {
+        Holding::Lease(value) => batch.expect_equals(lease_key(digest, package.id), Some(value.clone())),
+        Holding::Edge => batch.expect_prefix(
+            edges_in(digest, Hold::Live, package.owner, package.id),
+            Prefix::Some,
+            BlobRecord::key_of(digest),
+        ),
+    }
+}

@@ -1,0 +1,43 @@
+//! Small contents in memory, by digest: never stale, since a digest names one content. It answers no question about who
+//! may read; the caller has asked that before.
+
+use bytes::Bytes;
+use quick_cache::{Weighter, sync::Cache};
+
+use crate::model::Digest;
+
+/// Largest content kept, in bytes.
+const LARGEST: usize = 256 << 10;
+
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Digest, Bytes> for Weight {
+    fn weight(&self, _: &Digest, bytes: &Bytes) -> u64 {
+        // The entry itself costs something too, so that a million empty blobs do not count as nothing.
+        bytes.len() as u64 + 160
+    }
+}
+
+/// A cache bounded in bytes.
+pub(crate) struct Hot(Cache<Digest, Bytes, Weight>);
+
+impl Hot {
+    /// A cache of at most so many bytes.
+    pub(crate) fn new(bytes: u64) -> Self {
+        let entries = usize::try_from(bytes / 4096).unwrap_or(usize::MAX).max(16);
+        Self(Cache::with_weighter(entries, bytes, Weight))
+    }
+
+    /// The content, if it is here.
+    pub(crate) fn get(&self, digest: &Digest) -> Option<Bytes> {
+        self.0.get(digest)
+    }
+
+    /// Keeps a content if it is small. Copied, because `bytes` may be a part of something larger.
+    pub(crate) fn insert(&self, digest: &Digest, bytes: &Bytes) {
+        if bytes.len() <= LARGEST {
+            self.0.insert(*digest, Bytes::copy_from_slice(bytes));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Manifests: put, get, delete. A manifest, its edges, its tags and its events are one batch.
+
+mod put;
+
+pub use put::{Condition, PutManifest, Stored};
+
+use bytes::Bytes;
+
+use super::{
+    Registry, events,
+    records::{BlobRecord, Hold, ManifestRecord, TagRecord, blob::edges_in},
+    revisions,
+    uploads::failed,
+};
+use crate::{
+    auth::{Delete, Grant, Pull},
+    error::{Error, Kind, Reason, Result, What},
+    model::{Digest, PackageId, Reference, Tag},
+    store::{Batch, CommitError, Prefix},
+};
+
+/// How long a deleted manifest can be restored, in seconds.
+const RESTORABLE: u64 = 30 * 24 * 3600;
+
+/// A manifest without its bytes.
+#[derive(Debug, Clone)]
+pub struct ManifestHead {
+    /// Its name.
+    pub digest: Digest,
+    /// Its media type, as pushed.
+    pub media_type: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+pub(crate) fn unknown_manifest(reference: &Reference) -> Error {
+    Error::not_found(What::Manifest, format!("this repository holds no manifest {reference}"))
+}
+
+impl Registry {
+    /// The digest a tag names.
+    pub(crate) async fn tag_record(&self, package: PackageId, tag: &Tag) -> Result<Option<TagRecord>> {
+        let value = self.meta.get(&TagRecord::key_of(package, tag.as_str())).await?;
+        value.map(|value| TagRecord::decode(package, tag.clone(), &value)).transpose()
+    }
+
+    /// A manifest's record, deleted or not.
+    pub(crate) async fn manifest_record(
+        &self,
+        package: PackageId,
+        digest: &Digest,
+    ) -> Result<Option<ManifestRecord>> {
+        let value = self.meta.get(&ManifestRecord::key_of(package, digest)).await?;
+        value.map(|value| ManifestRecord::decode(package, *digest, &value)).transpose()
+    }
+
+    /// Finds a manifest by tag or digest.
+    pub async fn stat_manifest(&self, grant: &Grant<Pull>, reference: &Reference) -> Result<ManifestHead> {
+        let package = grant.target().id;
+        let digest = match reference {
+            Reference::Digest(digest) => *digest,
+            Reference::Tag(tag) => {
+                self.tag_record(package, tag).await?.ok_or_else(|| unknown_manifest(reference))?.digest
+            }
+        };
+        let record = self.manifest_record(package, &digest).await?.filter(|record| record.deleted.is_none());
+        let record = record.ok_or_else(|| unknown_manifest(reference))?;
+        Ok(ManifestHead { digest, media_type: record.media_type, size: record.size })
+    }
+
+    /// The bytes of a manifest that [`Self::stat_manifest`] found under the same grant.
+    pub async fn manifest_bytes(&self, grant: &Grant<Pull>, head: &ManifestHead) -> Result<Bytes> {
+        if let Some(bytes) = self.hot.get(&head.digest) {
+            return Ok(bytes);
+        }
+        let key = ManifestRecord::body_key(grant.target().id, &head.digest);
+        let bytes = self.meta.get(&key).await?.ok_or_else(|| {
+            Error::internal(format!("manifest {} is recorded and its bytes are missing", head.digest))
+        })?;
+        self.hot.insert(&head.digest, &bytes);
+        Ok(bytes)
+    }
+
+    /// Deletes a manifest and every tag that names it, in one batch. It can be restored for 30 days.
+    ///
+    /// # Errors
+    /// In use while an index of the package names it: the index would break.
+    pub async fn delete_manifest(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<()> {
+        let package = grant.target();
+        for _ in 0..16 {
+            let old = self.manifest_record(package.id, digest).await?.filter(|record| record.deleted.is_none());
+            let old = old.ok_or_else(|| unknown_manifest(&Reference::Digest(*digest)))?;
+            let mut batch = Batch::new();
+            let parents = edges_in(digest, Hold::Live, package.owner, package.id);
+            if self.meta.any(&parents).await? {
+                return Err(Error::new(
+                    Kind::Forbidden(Reason::InUse),
+                    "an index of this repository names this manifest; delete the index first",
+                ));
+            }
+            batch.expect_prefix(parents, Prefix::Empty, BlobRecord::key_of(digest));
+            let arrivals = TagRecord::arrivals(package.id, digest);
+            let counted = self.meta.get(&arrivals).await?;
+            let tags = self.tags_of(package.id, digest).await?;
+            batch.expect_equals(arrivals, counted);
+            for tag in &tags {
+                batch.replace(Some(tag), None);
+                events::record(&mut batch, grant, "tag.delete", Some(digest), Some(&tag.tag));
+            }
+            let new = ManifestRecord { deleted: Some(grant.at()), ..old.clone() };
+            batch.replace(Some(&old), Some(&new));
+            let due = grant.at().plus_seconds(RESTORABLE);
+            batch.put(ManifestRecord::purge_key(due, package.id, digest), Bytes::new());
+            events::record(&mut batch, grant, "manifest.delete", Some(digest), None);
+            revisions::expect(&mut batch, grant.revisions());
+            match self.meta.commit(batch).await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
+                    return Err(Error::new(Kind::StaleGrant, "your rights changed meanwhile; try again"));
+                }
+                Err(CommitError::Conflict(_)) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(Error::new(Kind::Unavailable, "the manifest is being changed by many clients at once; try again"))
+    }
+
+    /// Deletes a tag; the manifest stays.
+    pub async fn delete_tag(&self, grant: &Grant<Delete>, tag: &Tag) -> Result<()> {
+        let package = grant.target().id;
+        for _ in 0..16 {
+            let old = self.tag_record(package, tag).await?;
+            let old = old.ok_or_else(|| unknown_manifest(&Reference::Tag(tag.clone())))?;
+            let mut batch = Batch::new();
+            batch.replace(Some(&old), None);
+            events::record(&mut batch, grant, "tag.delete", Some(&old.digest), Some(tag));
+            revisions::expect(&mut batch, grant.revisions());
+            match self.meta.commit(batch).await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
+                    return Err(Error::new(Kind::StaleGrant, "your rights changed meanwhile; try again"));
+                }
+                Err(CommitError::Conflict(_)) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(Error::new(Kind::Unavailable, "the tag is being moved by many clients at once; try again"))
+    }
+
+    /// The tags that name a manifest.
+    async fn tags_of(&self, package: PackageId, digest: &Digest) -> Result<Vec<TagRecord>> {
+        let prefix = TagRecord::of_manifest(package, digest);
+        let mut tags = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.meta.scan(&prefix, after.as_ref(), 1000).await?;
+            for (key, _) in &page {
+                let Some(text) = TagRecord::text_in(key, &prefix) else { continue };
+                if let Some(record) = self.tag_record(package, &Tag::parse(text)?).await?
+                    && record.digest == *digest
+                {
+                    tags.push(record);
+                }
+            }
+            if page.len() < 1000 {
+                return Ok(tags);
+            }
+            after = page.last().map(|(key, _)| key.clone());
+        }
+    }
+
+    /// A page of a package's tags, in bytewise order, those after `after` and at most `limit`.
+    pub async fn tags(&self, grant: &Grant<Pull>, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        let package = grant.target().id;
+        let prefix = TagRecord::all(package);
+        // What follows `last` need not be a tag itself: any text marks a place in the order.
+        let after = after.filter(|text| !text.is_empty()).map(|text| TagRecord::key_of(package, text));
+        let page = self.meta.scan(&prefix, after.as_ref(), limit).await?;
+        Ok(page.iter().filter_map(|(key, _)| TagRecord::text_in(key, &prefix)).map(str::to_owned).collect())
+    }
+}

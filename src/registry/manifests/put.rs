@@ -1,0 +1,282 @@
+//! Storing a manifest.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use crate::{
+    auth::{Grant, Push},
+    error::{Error, Kind, Result, What},
+    model::{
+        Digest, Manifest, Reference, Tag,
+        manifest::{Link, LinkRole},
+    },
+    registry::{
+        Registry, Sparse, events,
+        holds::{Holding, expect_held, is_open},
+        packages,
+        records::{BlobRecord, Hold, ManifestRecord, TagRecord, Target, blob::{edges_in, lease_key}},
+        revisions,
+        uploads::failed,
+    },
+    store::{Add, Batch, CommitError, Key, Record},
+};
+
+/// What must be true of the reference before a put (RFC 9110 §13.1): compare-and-swap for tags.
+#[derive(Debug, Clone, Default)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    None,
+    /// It must not exist.
+    Absent,
+    /// It must name one of these digests.
+    Names(Vec<String>),
+    /// It must exist.
+    Exists,
+}
+
+/// A manifest to be stored.
+#[derive(Debug)]
+pub struct PutManifest {
+    /// The tag or digest it is put under.
+    pub reference: Reference,
+    /// Further tags, for a put by digest.
+    pub tags: Vec<Tag>,
+    /// The request's media type.
+    pub content_type: Option<String>,
+    /// What must be true before.
+    pub condition: Condition,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+/// What was stored.
+#[derive(Debug)]
+pub struct Stored {
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// What it refers to.
+    pub subject: Option<Digest>,
+}
+
+/// How a link was found.
+enum Found {
+    /// A manifest of this package, stored with this value.
+    Manifest(Bytes),
+    /// A blob this package holds.
+    Blob(Holding),
+    Missing,
+}
+
+impl Registry {
+    /// Stores a manifest under a tag, a digest, or a digest and tags.
+    ///
+    /// # Errors
+    /// [`What::Digest`] invalid when the bytes are not what the digest says; [`What::Manifest`] invalid; a
+    /// [`What::ManifestBlob`] not found when it names what this package does not hold and may not be missing.
+    pub async fn put_manifest(&self, grant: &Grant<Push>, put: PutManifest) -> Result<Stored> {
+        self.check_space()?;
+        let digest = named(&put)?;
+        let manifest = Manifest::parse(&put.bytes, put.content_type.as_deref(), self.settings.max_descriptors)?;
+        for _ in 0..16 {
+            let batch = self.prepare(grant, &put, &manifest, digest).await?;
+            match self.meta.commit(batch).await {
+                Ok(_) => return Ok(Stored { digest, subject: manifest.subject }),
+                Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
+                    return Err(Error::new(Kind::StaleGrant, "your rights changed meanwhile; try again"));
+                }
+                // Something it names, or one of its tags, changed between reading and writing: decide again.
+                Err(CommitError::Conflict(_)) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(Error::new(Kind::Unavailable, "the manifest is being changed by many clients at once; try again"))
+    }
+
+    async fn prepare(&self, grant: &Grant<Push>, put: &PutManifest, manifest: &Manifest, digest: Digest) -> Result<Batch> {
+        let package = grant.target();
+        let mut batch = Batch::new();
+        let old = self.manifest_record(package.id, &digest).await?;
+        check_condition(put, &self.current(grant, &put.reference, old.as_ref()).await?)?;
+        if let Some(old) = old.as_ref().filter(|old| old.media_type != manifest.media_type) {
+            let text = format!("{digest} is already stored here as {}", old.media_type);
+            return Err(Error::invalid(What::Manifest, text));
+        }
+        let targets = self.targets(grant, manifest, &mut batch).await?;
+        let pushed = old.as_ref().map_or(grant.at(), |old| old.pushed);
+        let new = ManifestRecord {
+            package: package.id,
+            owner: package.owner,
+            digest,
+            media_type: manifest.media_type.clone(),
+            size: put.bytes.len() as u64,
+            pushed,
+            deleted: None,
+            subject: manifest.subject,
+            artifact_type: manifest.artifact_type.clone().unwrap_or_default(),
+            annotations: annotations(manifest)?,
+            targets,
+        };
+        match &old {
+            Some(old) if *old == new => batch.expect_equals(new.key(), Some(new.value())),
+            _ => {
+                batch.replace(old.as_ref(), Some(&new));
+                batch.put(ManifestRecord::body_key(package.id, &digest), put.bytes.clone());
+                events::record(&mut batch, grant, "manifest.put", Some(&digest), None);
+            }
+        }
+        self.arrive(&mut batch, package, &digest).await?;
+        let named = match &put.reference {
+            Reference::Tag(tag) => std::slice::from_ref(tag),
+            Reference::Digest(_) => &[],
+        };
+        for tag in named.iter().chain(&put.tags) {
+            self.point(&mut batch, grant, tag, digest).await?;
+        }
+        if package.pending {
+            packages::reveal(self, &mut batch, grant).await?;
+        }
+        revisions::expect(&mut batch, grant.revisions());
+        Ok(batch)
+    }
+
+    /// The digest the reference names now.
+    async fn current(
+        &self,
+        grant: &Grant<Push>,
+        reference: &Reference,
+        old: Option<&ManifestRecord>,
+    ) -> Result<Option<Digest>> {
+        Ok(match reference {
+            Reference::Tag(tag) => self.tag_record(grant.target().id, tag).await?.map(|record| record.digest),
+            Reference::Digest(digest) => old.filter(|old| old.deleted.is_none()).map(|_| *digest),
+        })
+    }
+
+    /// Points a tag at a digest. The tag's old place is expected, so tags of one package move in one order for all.
+    async fn point(&self, batch: &mut Batch, grant: &Grant<Push>, tag: &Tag, digest: Digest) -> Result<()> {
+        let package = grant.target().id;
+        let old = self.tag_record(package, tag).await?;
+        match &old {
+            Some(old) if old.digest == digest => batch.expect_equals(old.key(), Some(old.value())),
+            _ => {
+                let new = TagRecord { package, tag: tag.clone(), digest, moved: grant.at() };
+                batch.replace(old.as_ref(), Some(&new));
+                let arrivals = TagRecord::arrivals(package, &digest);
+                batch.adds.push(Add { key: arrivals, amount: 1, at_most: None });
+                events::record(batch, grant, "tag.put", Some(&digest), Some(tag));
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds what the manifest names in this package, expects it to stay, and says what is there.
+    async fn targets(&self, grant: &Grant<Push>, manifest: &Manifest, batch: &mut Batch) -> Result<Vec<Target>> {
+        let package = grant.target();
+        let links: Vec<&Link> = manifest.links.iter().filter(|link| link.role != LinkRole::Foreign).collect();
+        let sizes = self.sizes(&links).await?;
+        let mut targets = Vec::with_capacity(links.len());
+        let mut missing = Vec::new();
+        for link in links {
+            let found = self.find(grant, link).await?;
+            let present = match &found {
+                Found::Manifest(value) => {
+                    batch.expect_equals(ManifestRecord::key_of(package.id, &link.digest), Some(value.clone()));
+                    ManifestRecord::decode(package.id, link.digest, value)?.size == link.size
+                }
+                Found::Blob(holding) => {
+                    expect_held(batch, package, &link.digest, holding);
+                    sizes.get(&link.digest) == Some(&link.size)
+                }
+                Found::Missing => {
+                    let allowed = match self.settings.sparse {
+                        Sparse::Off => false,
+                        Sparse::Indexes => link.role == LinkRole::Child,
+                        Sparse::All => true,
+                    };
+                    if !allowed {
+                        missing.push(link.digest.to_string());
+                    }
+                    targets.push(Target { digest: link.digest, present: false });
+                    continue;
+                }
+            };
+            if !present {
+                let text = format!("{} does not have the {} bytes its descriptor says", link.digest, link.size);
+                return Err(Error::invalid(What::Manifest, text));
+            }
+            targets.push(Target { digest: link.digest, present: true });
+        }
+        if missing.is_empty() {
+            return Ok(targets);
+        }
+        let shown = missing.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let text = format!("the manifest names what this repository does not hold: {shown}; push that first");
+        Err(Error::not_found(What::ManifestBlob, text))
+    }
+
+    /// The sizes of the blobs that links name, whoever holds them; used only for those that this package holds.
+    async fn sizes(&self, links: &[&Link]) -> Result<HashMap<Digest, u64>> {
+        let keys: Vec<Key> = links.iter().map(|link| BlobRecord::key_of(&link.digest)).collect();
+        let values = self.meta.multi_get(&keys).await?;
+        let mut sizes = HashMap::new();
+        for (link, value) in links.iter().zip(values) {
+            if let Some(value) = value {
+                sizes.insert(link.digest, BlobRecord::decode(link.digest, &value)?.size);
+            }
+        }
+        Ok(sizes)
+    }
+
+    async fn find(&self, grant: &Grant<Push>, link: &Link) -> Result<Found> {
+        let package = grant.target();
+        if link.role == LinkRole::Child
+            && let Some(value) = self.meta.get(&ManifestRecord::key_of(package.id, &link.digest)).await?
+            && ManifestRecord::decode(package.id, link.digest, &value)?.deleted.is_none()
+        {
+            return Ok(Found::Manifest(value));
+        }
+        // A blob just pushed is held by its lease, so that is asked first here, unlike on a pull.
+        if let Some(value) = self.meta.get(&lease_key(&link.digest, package.id)).await?
+            && is_open(&value, grant.at())
+        {
+            return Ok(Found::Blob(Holding::Lease(value)));
+        }
+        let edges = edges_in(&link.digest, Hold::Live, package.owner, package.id);
+        if self.meta.any(&edges).await? && self.meta.get(&BlobRecord::key_of(&link.digest)).await?.is_some() {
+            return Ok(Found::Blob(Holding::Edge));
+        }
+        Ok(Found::Missing)
+    }
+}
+
+/// The digest the manifest is stored under: the one it is put by, or its SHA-256.
+fn named(put: &PutManifest) -> Result<Digest> {
+    let Reference::Digest(wanted) = &put.reference else { return Ok(Digest::sha256(&put.bytes)) };
+    let found = Digest::of(wanted.algorithm(), &put.bytes);
+    if found != *wanted {
+        return Err(Error::invalid(What::Digest, format!("the manifest has the digest {found}")));
+    }
+    Ok(found)
+}
+
+/// Only what refers to something is ever listed with its annotations.
+fn annotations(manifest: &Manifest) -> Result<String> {
+    if manifest.subject.is_none() || manifest.annotations.is_empty() {
+        return Ok(String::new());
+    }
+    let sorted: std::collections::BTreeMap<_, _> = manifest.annotations.iter().collect();
+    serde_json::to_string(&sorted).map_err(Error::internal)
+}
+
+fn check_condition(put: &PutManifest, current: &Option<Digest>) -> Result<()> {
+    let holds = match (&put.condition, current) {
+        (Condition::None, _) => true,
+        (Condition::Absent, current) => current.is_none(),
+        (Condition::Exists, current) => current.is_some(),
+        (Condition::Names(_), None) => false,
+        (Condition::Names(digests), Some(current)) => digests.contains(&current.to_string()),
+    };
+    if holds { Ok(()) } else { Err(Error::new(Kind::Precondition, "the reference is not what the request expects")) }
+}

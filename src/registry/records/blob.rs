@@ -1,0 +1,154 @@
+//! Blobs, and what holds them: leases and edges.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::codec::{Reader, Writer};
+use crate::{
+    error::Result,
+    model::{Digest, OwnerId, PackageId, PhysicalKey, Timestamp},
+    store::{Key, Record, Space},
+};
+
+/// Where a blob's bytes lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Location {
+    /// In the inline space, under the digest.
+    Inline,
+    /// In the blob store.
+    Physical(PhysicalKey),
+}
+
+/// A blob: its size and where its bytes are. Says nothing about who may read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobRecord {
+    /// Its name.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+    /// Where the bytes lie.
+    pub location: Location,
+    /// When it was stored.
+    pub created: Timestamp,
+}
+
+const VERSION: u8 = 1;
+
+fn with_digest(mut key: Key, digest: &Digest) -> Key {
+    digest.write_key(&mut key.bytes);
+    key
+}
+
+impl BlobRecord {
+    /// Where a blob's record is.
+    pub fn key_of(digest: &Digest) -> Key {
+        with_digest(Key::new(Space::Blob, b'b'), digest)
+    }
+
+    /// Where a small blob's bytes are.
+    pub fn inline_key(digest: &Digest) -> Key {
+        with_digest(Key::new(Space::Inline, b'i'), digest)
+    }
+
+    /// Reads a stored record.
+    pub fn decode(digest: Digest, bytes: &[u8]) -> Result<Self> {
+        let (version, mut reader) = Reader::new(bytes, "blob")?;
+        if version != VERSION {
+            return Err(reader.broken("written by a newer version"));
+        }
+        let size = reader.u64()?;
+        let created = Timestamp(reader.u64()?);
+        let location = match reader.u8()? {
+            0 => Location::Inline,
+            1 => Location::Physical(PhysicalKey(reader.key16()?)),
+            _ => return Err(reader.broken("unknown location")),
+        };
+        Ok(Self { digest, size, location, created })
+    }
+}
+
+impl Record for BlobRecord {
+    fn key(&self) -> Key {
+        Self::key_of(&self.digest)
+    }
+
+    fn value(&self) -> Bytes {
+        let writer = Writer::new(VERSION).u64(self.size).u64(self.created.0);
+        match self.location {
+            Location::Inline => writer.u8(0),
+            Location::Physical(key) => writer.u8(1).raw(&key.0),
+        }
+        .finish()
+    }
+
+    fn index(&self) -> BTreeSet<Key> {
+        BTreeSet::new()
+    }
+}
+
+/// What holds a blob, as the second part of its keys in the refs space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Hold {
+    /// A package uploaded or mounted it and has not named it in a manifest yet.
+    Lease = 0,
+    /// A manifest names it.
+    Live = 1,
+    /// A deleted manifest that can still be restored names it.
+    Held = 2,
+}
+
+/// All keys about a digest in the refs space.
+pub fn refs_of(digest: &Digest) -> Key {
+    with_digest(Key::new(Space::Refs, b'r'), digest)
+}
+
+/// All holds of one kind on a digest.
+pub fn holds_of(digest: &Digest, hold: Hold) -> Key {
+    refs_of(digest).with(&[hold as u8])
+}
+
+/// A package's lease on a digest. Its value is the [`Timestamp`] at which it ends.
+pub fn lease_key(digest: &Digest, package: PackageId) -> Key {
+    holds_of(digest, Hold::Lease).with(&package.bytes())
+}
+
+/// A lease's value.
+pub fn lease_value(ends: Timestamp) -> Bytes {
+    Bytes::copy_from_slice(&ends.0.to_be_bytes())
+}
+
+/// Reads a lease's value.
+pub fn lease_ends(value: &[u8]) -> Option<Timestamp> {
+    value.try_into().ok().map(|bytes| Timestamp(u64::from_be_bytes(bytes)))
+}
+
+/// The edges from a digest to the objects of one package.
+pub fn edges_in(digest: &Digest, hold: Hold, owner: OwnerId, package: PackageId) -> Key {
+    holds_of(digest, hold).with(&owner.bytes()).with(&package.bytes())
+}
+
+/// The package at which a lease or an edge of `digest` points.
+pub fn package_in(key: &Key, digest: &Digest, hold: Hold) -> Option<PackageId> {
+    let prefix = holds_of(digest, hold).bytes.len();
+    let skip = if hold == Hold::Lease { 0 } else { 8 };
+    let id = key.bytes.get(prefix + skip..prefix + skip + 8)?;
+    Some(PackageId(u64::from_be_bytes(id.try_into().ok()?)))
+}
+
+/// What a package's manifests name and do not have: no right, no pin; it becomes an edge when the bytes arrive there.
+pub fn wanted_in(package: PackageId, digest: &Digest) -> Key {
+    with_digest(Key::new(Space::Refs, b'w').with(&package.bytes()), digest)
+}
+
+/// An entry of the review queue: what may have lost its last hold, and when to look. Looking twice is cheap, since a
+/// review derives the truth anew; so entries are never searched for and moved.
+pub fn review_key(due: Timestamp, digest: &Digest) -> Key {
+    with_digest(Key::new(Space::Queue, b'q').with(&due.0.to_be_bytes()), digest)
+}
+
+/// An entry of the trash: bytes that no record points at, and when they may go.
+pub fn trash_key(due: Timestamp, key: PhysicalKey) -> Key {
+    Key::new(Space::Queue, b't').with(&due.0.to_be_bytes()).with(&key.0)
+}

@@ -1,0 +1,255 @@
+//! Manifests and tags.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::{
+    blob::{Hold, edges_in, wanted_in},
+    codec::{Reader, Writer},
+};
+use crate::{
+    error::Result,
+    model::{Digest, OwnerId, PackageId, Tag, Timestamp},
+    store::{Key, Record, Space},
+};
+
+/// What a manifest names, as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The digest.
+    pub digest: Digest,
+    /// Whether the package holds it. A missing one is wanted: it gives no right and pins nothing.
+    pub present: bool,
+}
+
+/// A manifest of a package: everything but its bytes, which lie beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestRecord {
+    /// The package.
+    pub package: PackageId,
+    /// The package's owner.
+    pub owner: OwnerId,
+    /// Its name.
+    pub digest: Digest,
+    /// Its media type, as pushed and without parameters.
+    pub media_type: String,
+    /// Size of its bytes.
+    pub size: u64,
+    /// When it was first pushed.
+    pub pushed: Timestamp,
+    /// When it was deleted; it can be restored for a while.
+    pub deleted: Option<Timestamp>,
+    /// What it refers to.
+    pub subject: Option<Digest>,
+    /// What a list of referrers shows as its type; empty for none.
+    pub artifact_type: String,
+    /// Its annotations as JSON, if it has a subject: lists of referrers show them.
+    pub annotations: String,
+    /// What it names, foreign layers excepted.
+    pub targets: Vec<Target>,
+}
+
+const VERSION: u8 = 1;
+
+fn doc(tag: u8, package: PackageId) -> Key {
+    Key::new(Space::Doc, tag).with(&package.bytes())
+}
+
+fn with_digest(mut key: Key, digest: &Digest) -> Key {
+    digest.write_key(&mut key.bytes);
+    key
+}
+
+impl ManifestRecord {
+    /// Where a manifest's record is.
+    pub fn key_of(package: PackageId, digest: &Digest) -> Key {
+        with_digest(Self::all(package), digest)
+    }
+
+    /// All manifests of a package.
+    pub fn all(package: PackageId) -> Key {
+        doc(b'm', package)
+    }
+
+    /// Where a manifest's bytes are.
+    pub fn body_key(package: PackageId, digest: &Digest) -> Key {
+        with_digest(doc(b'c', package), digest)
+    }
+
+    /// The manifests of a package that refer to a subject.
+    pub fn referrers_of(package: PackageId, subject: &Digest) -> Key {
+        with_digest(doc(b's', package), subject)
+    }
+
+    /// Those of one artifact type.
+    pub fn referrers_typed(package: PackageId, subject: &Digest, artifact_type: &str) -> Key {
+        Self::referrers_of(package, subject).with(&type_hash(artifact_type))
+    }
+
+    /// The referrer named by an index entry under `subject`.
+    pub fn referrer_in(key: &Key, package: PackageId, subject: &Digest) -> Option<Digest> {
+        let skip = Self::referrers_of(package, subject).bytes.len() + 8;
+        Digest::read_key(key.bytes.get(skip..)?).map(|(digest, _)| digest)
+    }
+
+    /// An entry of the queue of deleted manifests: when one can no longer be restored, and which.
+    pub fn purge_key(due: Timestamp, package: PackageId, digest: &Digest) -> Key {
+        with_digest(Key::new(Space::Queue, b'm').with(&due.0.to_be_bytes()).with(&package.bytes()), digest)
+    }
+
+    /// Reads a stored record.
+    pub fn decode(package: PackageId, digest: Digest, bytes: &[u8]) -> Result<Self> {
+        let (version, mut reader) = Reader::new(bytes, "manifest")?;
+        if version != VERSION {
+            return Err(reader.broken("written by a newer version"));
+        }
+        let owner = OwnerId(reader.u64()?);
+        let size = reader.u64()?;
+        let pushed = Timestamp(reader.u64()?);
+        let deleted = match reader.u64()? {
+            0 => None,
+            at => Some(Timestamp(at)),
+        };
+        let media_type = reader.text()?;
+        let artifact_type = reader.text()?;
+        let annotations = reader.text()?;
+        let subject = if reader.u8()? == 1 { Some(reader.digest()?) } else { None };
+        let count = reader.u64()?;
+        let mut targets = Vec::new();
+        for _ in 0..count {
+            let present = reader.u8()? == 1;
+            targets.push(Target { digest: reader.digest()?, present });
+        }
+        Ok(Self {
+            package,
+            owner,
+            digest,
+            media_type,
+            size,
+            pushed,
+            deleted,
+            subject,
+            artifact_type,
+            annotations,
+            targets,
+        })
+    }
+}
+
+/// Eight bytes that stand for an artifact type in a key; a reader compares the type itself.
+fn type_hash(artifact_type: &str) -> [u8; 8] {
+    let mut hash = [0; 8];
+    hash.copy_from_slice(&Digest::sha256(artifact_type.as_bytes()).hash()[..8]);
+    hash
+}
+
+impl Record for ManifestRecord {
+    fn key(&self) -> Key {
+        Self::key_of(self.package, &self.digest)
+    }
+
+    fn value(&self) -> Bytes {
+        let mut writer = Writer::new(VERSION)
+            .u64(self.owner.0)
+            .u64(self.size)
+            .u64(self.pushed.0)
+            .u64(self.deleted.map_or(0, |at| at.0))
+            .bytes(self.media_type.as_bytes())
+            .bytes(self.artifact_type.as_bytes())
+            .bytes(self.annotations.as_bytes());
+        writer = match &self.subject {
+            Some(subject) => writer.u8(1).digest(subject),
+            None => writer.u8(0),
+        };
+        writer = writer.u64(self.targets.len() as u64);
+        for target in &self.targets {
+            writer = writer.u8(u8::from(target.present)).digest(&target.digest);
+        }
+        writer.finish()
+    }
+
+    /// Edges to what it has, live or held; wanted keys for what it has not; its place among its subject's referrers.
+    fn index(&self) -> BTreeSet<Key> {
+        let hold = if self.deleted.is_some() { Hold::Held } else { Hold::Live };
+        let mut keys = BTreeSet::new();
+        for target in &self.targets {
+            let key = if target.present {
+                edges_in(&target.digest, hold, self.owner, self.package)
+            } else {
+                wanted_in(self.package, &target.digest)
+            };
+            keys.insert(with_digest(key, &self.digest));
+        }
+        if let (Some(subject), None) = (&self.subject, self.deleted) {
+            let typed = Self::referrers_typed(self.package, subject, &self.artifact_type);
+            keys.insert(with_digest(typed, &self.digest));
+        }
+        keys
+    }
+}
+
+/// A tag of a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagRecord {
+    /// The package.
+    pub package: PackageId,
+    /// The tag.
+    pub tag: Tag,
+    /// The manifest it names.
+    pub digest: Digest,
+    /// When it was put there.
+    pub moved: Timestamp,
+}
+
+impl TagRecord {
+    /// Where a tag is stored.
+    pub fn key_of(package: PackageId, tag: &str) -> Key {
+        Self::all(package).with(tag.as_bytes())
+    }
+
+    /// All tags of a package.
+    pub fn all(package: PackageId) -> Key {
+        doc(b't', package)
+    }
+
+    /// The tags that name a manifest.
+    pub fn of_manifest(package: PackageId, digest: &Digest) -> Key {
+        with_digest(doc(b'd', package), digest)
+    }
+
+    /// Counts the tags that ever came to name a manifest. Who deletes the manifest with its tags expects the count it read
+    /// before it read the tags, so that no tag can slip in between and dangle.
+    pub fn arrivals(package: PackageId, digest: &Digest) -> Key {
+        with_digest(doc(b'a', package), digest)
+    }
+
+    /// The tag's text at the end of a key that begins with `prefix`.
+    pub fn text_in<'a>(key: &'a Key, prefix: &Key) -> Option<&'a str> {
+        std::str::from_utf8(key.bytes.get(prefix.bytes.len()..)?).ok()
+    }
+
+    /// Reads a stored record.
+    pub fn decode(package: PackageId, tag: Tag, bytes: &[u8]) -> Result<Self> {
+        let (version, mut reader) = Reader::new(bytes, "tag")?;
+        if version != VERSION {
+            return Err(reader.broken("written by a newer version"));
+        }
+        let moved = Timestamp(reader.u64()?);
+        Ok(Self { package, tag, digest: reader.digest()?, moved })
+    }
+}
+
+impl Record for TagRecord {
+    fn key(&self) -> Key {
+        Self::key_of(self.package, self.tag.as_str())
+    }
+
+    fn value(&self) -> Bytes {
+        Writer::new(VERSION).u64(self.moved.0).digest(&self.digest).finish()
+    }
+
+    fn index(&self) -> BTreeSet<Key> {
+        BTreeSet::from([Self::of_manifest(self.package, &self.digest).with(self.tag.as_str().as_bytes())])
+    }
+}

@@ -1,0 +1,302 @@
+//! Uploads: begin, append, finish, cancel, expire. Bytes first, then one batch.
+//!
+//! A session's row claims only bytes that are synced; the row itself need not be, since losing it loses nothing that was
+//! acknowledged as stored. A body is received by a task of its own, so that a client that goes away leaves a row that
+//! tells the truth about what arrived.
+
+mod commit;
+mod receive;
+mod sessions;
+
+pub(crate) use sessions::Sessions;
+
+use super::{
+    ByteStream, Registry,
+    records::{Held, UploadRecord},
+};
+use crate::{
+    auth::{Grant, Push},
+    error::{Error, Kind, Result, What},
+    model::{Algorithm, Digest, Hasher, OwnerId, Timestamp, UploadId},
+    store::{Batch, CommitError},
+};
+
+/// Largest blob that is kept in metadata: one flush instead of three.
+pub const INLINE_MAX: u64 = 16 << 10;
+
+/// Bytes to be added to a session.
+pub struct Chunk {
+    /// Where they belong, if the client said so.
+    pub at: Option<u64>,
+    /// How many there are, if the client said so.
+    pub length: Option<u64>,
+    /// The bytes.
+    pub bytes: ByteStream,
+}
+
+impl std::fmt::Debug for Chunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Chunk({:?}, {:?})", self.at, self.length)
+    }
+}
+
+/// What a task that receives a body needs of a grant, which cannot move into it.
+#[derive(Clone)]
+struct Receiver {
+    registry: Registry,
+    package: crate::auth::PackageTarget,
+    user: OwnerId,
+    revisions: Vec<crate::auth::Revision>,
+    at: Timestamp,
+}
+
+fn unknown_upload() -> Error {
+    Error::not_found(What::Upload, "there is no such upload session here: it was finished, cancelled or has expired")
+}
+
+impl Registry {
+    fn receiver(&self, grant: &Grant<Push>) -> Receiver {
+        Receiver {
+            registry: self.clone(),
+            package: grant.target().clone(),
+            // The operator and jobs have no account; they share one number that no account has.
+            user: grant.caller().user().unwrap_or(OwnerId(0)),
+            revisions: grant.revisions().to_vec(),
+            at: grant.at(),
+        }
+    }
+
+    /// Refuses an upload while the disk is below its reserve, so that metadata never meets a full disk.
+    pub(crate) fn check_space(&self) -> Result<()> {
+        if self.blobs.space()? < self.settings.space_reserve {
+            return Err(Error::new(Kind::NoSpace, "the registry is low on disk space and takes no uploads"));
+        }
+        Ok(())
+    }
+
+    /// Opens a session. The algorithm, if named, is the one it must be closed with.
+    ///
+    /// # Errors
+    /// Too many when the caller has as many open sessions as allowed; no space below the reserve.
+    pub async fn begin_upload(&self, grant: &Grant<Push>, algorithm: Option<Algorithm>) -> Result<UploadId> {
+        self.check_space()?;
+        let receiver = self.receiver(grant);
+        let most = usize::try_from(self.settings.max_sessions).unwrap_or(usize::MAX);
+        let open = self.meta.scan(&UploadRecord::of_user(receiver.user), None, most).await?;
+        if open.len() >= most {
+            return Err(Error::new(
+                Kind::TooMany { retry_after: 60 },
+                format!("you have {most} upload sessions open; finish or cancel some"),
+            ));
+        }
+        let record = receiver.fresh(algorithm)?;
+        let mut batch = Batch::new();
+        batch.replace(None, Some(&record));
+        // Losing this row in a power cut costs the client one retry of an empty session.
+        batch.lazy = true;
+        self.meta.commit(batch).await.map_err(failed)?;
+        Ok(record.id)
+    }
+
+    /// How many bytes a session holds.
+    pub async fn upload_offset(&self, grant: &Grant<Push>, id: UploadId) -> Result<u64> {
+        Ok(self.receiver(grant).load(id).await?.offset)
+    }
+
+    /// Adds bytes to a session; says how many it holds then.
+    ///
+    /// # Errors
+    /// [`Kind::Offset`] when they do not begin where the session ends; the session is unchanged.
+    pub async fn append(&self, grant: &Grant<Push>, id: UploadId, chunk: Chunk) -> Result<u64> {
+        let receiver = self.receiver(grant);
+        detached(async move {
+            let _claim = receiver.registry.sessions.claim(id).await?;
+            let old = receiver.load(id).await?;
+            let (new, hasher, result) = receiver.receive(&old, chunk).await?;
+            receiver.save(&old, new, &hasher).await?;
+            result
+        })
+        .await
+    }
+
+    /// Adds the last bytes, if any, to a session and makes it a blob; says its size.
+    ///
+    /// # Errors
+    /// [`What::Digest`] invalid when the bytes are not what the digest says; the session and its bytes are gone then.
+    pub async fn finish_upload(
+        &self,
+        grant: &Grant<Push>,
+        id: UploadId,
+        chunk: Option<Chunk>,
+        digest: Digest,
+    ) -> Result<u64> {
+        let receiver = self.receiver(grant);
+        detached(async move {
+            let _claim = receiver.registry.sessions.claim(id).await?;
+            let mut old = receiver.load(id).await?;
+            if let Some(chunk) = chunk {
+                let (new, hasher, result) = receiver.receive(&old, chunk).await?;
+                // The last chunk is recorded too: a commit that fails after this can be repeated without the bytes.
+                old = receiver.save(&old, new, &hasher).await?;
+                result?;
+            }
+            receiver.finish(Some(old.clone()), old, digest).await
+        })
+        .await
+    }
+
+    /// Uploads a whole blob in one request, without a session that others could see.
+    pub async fn put_blob(&self, grant: &Grant<Push>, chunk: Chunk, digest: Digest) -> Result<u64> {
+        self.check_space()?;
+        let receiver = self.receiver(grant);
+        detached(async move {
+            let fresh = receiver.fresh(Some(digest.algorithm()))?;
+            let (mut record, hasher, result) = receiver.receive(&fresh, chunk).await?;
+            record.hash = hasher.save().into();
+            if let Err(error) = result {
+                receiver.discard(&record).await;
+                return Err(error);
+            }
+            receiver.finish(None, record, digest).await
+        })
+        .await
+    }
+
+    /// Gives a session up.
+    pub async fn cancel_upload(&self, grant: &Grant<Push>, id: UploadId) -> Result<()> {
+        let receiver = self.receiver(grant);
+        let _claim = self.sessions.claim(id).await?;
+        let old = receiver.load(id).await?;
+        receiver.drop_session(&old).await
+    }
+
+    /// Gives up the sessions that expired before `at`, at most `limit`; says how many there were.
+    pub async fn expire_uploads(&self, at: Timestamp, limit: usize) -> Result<usize> {
+        let due = self.meta.scan(&UploadRecord::by_expiry(), None, limit).await?;
+        let mut gone = 0;
+        for (key, _) in due {
+            let Some((expires, id)) = UploadRecord::expiring_in(&key) else { continue };
+            if expires > at {
+                break;
+            }
+            let Ok(_claim) = self.sessions.claim(id).await else { continue };
+            let Some(value) = self.meta.get(&UploadRecord::key_of(id)).await? else { continue };
+            let record = UploadRecord::decode(id, &value)?;
+            if record.expires > at {
+                continue;
+            }
+            let mut batch = Batch::new();
+            batch.replace(Some(&record), None);
+            self.meta.commit(batch).await.map_err(failed)?;
+            self.discard_held(&record).await;
+            gone += 1;
+        }
+        Ok(gone)
+    }
+
+    /// Removes a session's unpublished bytes. A failure leaves garbage that a scrub finds; it is logged.
+    async fn discard_held(&self, record: &UploadRecord) {
+        let Held::File(key) = record.held else { return };
+        if let Err(error) = self.blobs.discard(key).await {
+            tracing::warn!(upload = %record.id, %error, "the bytes of a dropped upload stay behind");
+        }
+    }
+}
+
+impl Receiver {
+    /// A session that holds nothing.
+    fn fresh(&self, algorithm: Option<Algorithm>) -> Result<UploadRecord> {
+        Ok(UploadRecord {
+            id: UploadId::random()?,
+            package: self.package.id,
+            user: self.user,
+            offset: 0,
+            hash: Hasher::new(algorithm.unwrap_or(Algorithm::Sha256)).save().into(),
+            hinted: algorithm.is_some(),
+            held: Held::Row(bytes::Bytes::new()),
+            start: self.registry.start,
+            opened: self.at,
+            expires: self.at.plus_seconds(self.registry.settings.session_ttl),
+        })
+    }
+
+    /// The session as stored, if it is this caller's and of this package. A session of an earlier start of the daemon
+    /// whose bytes did not survive begins again at 0.
+    async fn load(&self, id: UploadId) -> Result<UploadRecord> {
+        let value = self.registry.meta.get(&UploadRecord::key_of(id)).await?.ok_or_else(unknown_upload)?;
+        let old = UploadRecord::decode(id, &value)?;
+        if old.package != self.package.id || old.user != self.user || old.expires <= self.at {
+            return Err(unknown_upload());
+        }
+        if old.start == self.registry.start {
+            return Ok(old);
+        }
+        let mut new = old.clone();
+        new.start = self.registry.start;
+        if let Held::File(key) = old.held
+            && !self.registry.still_there(key, &old).await?
+        {
+            new.offset = 0;
+            new.held = Held::Row(bytes::Bytes::new());
+            let algorithm = Hasher::restore(&old.hash).map_or(Algorithm::Sha256, |hasher| hasher.algorithm());
+            new.hash = Hasher::new(algorithm).save().into();
+        }
+        let mut batch = Batch::new();
+        batch.replace(Some(&old), Some(&new));
+        batch.lazy = true;
+        self.registry.meta.commit(batch).await.map_err(failed)?;
+        Ok(new)
+    }
+
+    /// Records how far a session came.
+    async fn save(&self, old: &UploadRecord, mut new: UploadRecord, hasher: &Hasher) -> Result<UploadRecord> {
+        new.hash = hasher.save().into();
+        let last = old.opened.plus_seconds(self.registry.settings.max_upload_time);
+        new.expires = Timestamp::now().plus_seconds(self.registry.settings.session_ttl).min(last);
+        let mut batch = Batch::new();
+        batch.replace(Some(old), Some(&new));
+        batch.lazy = true;
+        self.registry.meta.commit(batch).await.map_err(failed)?;
+        Ok(new)
+    }
+
+    async fn drop_session(&self, old: &UploadRecord) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.replace(Some(old), None);
+        self.registry.meta.commit(batch).await.map_err(failed)?;
+        self.registry.discard_held(old).await;
+        Ok(())
+    }
+
+    async fn discard(&self, record: &UploadRecord) {
+        self.registry.discard_held(record).await;
+    }
+}
+
+impl Registry {
+    /// Whether an upload's bytes survived a restart, as far as its row claims; a longer file is cut.
+    async fn still_there(&self, key: crate::model::PhysicalKey, record: &UploadRecord) -> Result<bool> {
+        let Some(hasher) = Hasher::restore(&record.hash) else { return Ok(false) };
+        match self.blobs.write(key, record.offset, hasher).await {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), Kind::Offset { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Runs to its end even when the client goes away: the caller's future may be dropped at any await, this one not.
+async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    tokio::spawn(work).await.map_err(Error::internal)?
+}
+
+/// A batch that nobody else can be in the way of failed all the same.
+pub(crate) fn failed(error: CommitError) -> Error {
+    match error {
+        CommitError::Failed(error) => error,
+        CommitError::Conflict(key) | CommitError::Quota(key) => {
+            Error::new(Kind::Conflict(What::Upload), "the upload session was changed by another request; try again")
+                .because(format!("{key:?}"))
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! From a session to a blob.
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::{Receiver, failed, unknown_upload};
+use crate::{
+    error::{Error, Kind, Result, What},
+    model::{Digest, Hasher},
+    registry::{
+        records::{BlobRecord, Held, Location, UploadRecord, blob::trash_key},
+        revisions,
+    },
+    store::{Batch, CommitError, Record},
+};
+
+/// Conflicts before giving up: each means that another client made progress on the same digest.
+const ATTEMPTS: usize = 16;
+
+impl Receiver {
+    /// Makes the session's bytes, all synced, the blob `digest`. `stored` is the session's row, if it has one.
+    pub(super) async fn finish(
+        &self,
+        stored: Option<UploadRecord>,
+        record: UploadRecord,
+        digest: Digest,
+    ) -> Result<u64> {
+        let found = self.digest_of(&record, digest).await;
+        match found {
+            Ok(found) if found == digest => {}
+            other => {
+                match &stored {
+                    Some(row) => self.drop_session(row).await?,
+                    None => self.discard(&record).await,
+                }
+                let found = other?;
+                return Err(Error::invalid(What::Digest, format!("the bytes have the digest {found}")));
+            }
+        }
+        // The order of this is what 201 promises: the bytes were synced when they were received; now their name is made
+        // durable; then one synced batch makes them a blob. A crash in between leaves bytes that nothing points at.
+        let location = match record.held {
+            Held::Row(_) => Location::Inline,
+            Held::File(key) => {
+                self.registry.blobs.publish(key, record.offset).await?;
+                Location::Physical(key)
+            }
+        };
+        let blob = BlobRecord { digest, size: record.offset, location, created: self.at };
+        for _ in 0..ATTEMPTS {
+            match self.commit(&stored, &record, &blob).await {
+                Ok(()) => return Ok(blob.size),
+                Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
+                    return Err(Error::new(Kind::StaleGrant, "your rights changed during the upload; try again"));
+                }
+                Err(CommitError::Conflict(key)) if key == record.key() => return Err(unknown_upload()),
+                Err(CommitError::Conflict(_)) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Err(Error::new(Kind::Unavailable, "too many clients are writing this blob at once; try again"))
+    }
+
+    async fn commit(
+        &self,
+        stored: &Option<UploadRecord>,
+        record: &UploadRecord,
+        blob: &BlobRecord,
+    ) -> Result<(), CommitError> {
+        let mut batch = Batch::new();
+        let existing = self.registry.meta.get(&blob.key()).await.map_err(CommitError::Failed)?;
+        match existing {
+            None => {
+                batch.replace(None, Some(blob));
+                if let Held::Row(bytes) = &record.held {
+                    batch.put(BlobRecord::inline_key(&blob.digest), bytes.clone());
+                }
+            }
+            // Somebody stored these bytes before. All flushes were done all the same, so that the time taken does not
+            // tell a client what others have; the second copy goes to the trash in the same batch.
+            Some(value) => {
+                batch.expect_equals(blob.key(), Some(value));
+                if let Held::File(key) = record.held {
+                    batch.put(trash_key(self.at, key), Bytes::new());
+                }
+            }
+        }
+        self.registry.lease(&mut batch, &self.package, &blob.digest, self.at);
+        self.registry.arrive(&mut batch, &self.package, &blob.digest).await.map_err(CommitError::Failed)?;
+        if let Some(row) = stored {
+            batch.replace(Some(row), None);
+        }
+        revisions::expect(&mut batch, &self.revisions);
+        self.registry.meta.commit(batch).await.map(|_| ())
+    }
+
+    /// The digest of the session's bytes in the algorithm of `wanted`. Computed while they arrived, except when a client
+    /// that named no algorithm closes with another than SHA-256: then they are read once more.
+    async fn digest_of(&self, record: &UploadRecord, wanted: Digest) -> Result<Digest> {
+        let hasher = Hasher::restore(&record.hash)
+            .ok_or_else(|| Error::internal("the hash state of an upload was written by another version"))?;
+        if hasher.algorithm() == wanted.algorithm() {
+            return Ok(hasher.finish());
+        }
+        if record.hinted {
+            return Err(Error::invalid(What::Digest, "the session was opened for another digest algorithm"));
+        }
+        match &record.held {
+            Held::Row(bytes) => Ok(Digest::of(wanted.algorithm(), bytes)),
+            Held::File(key) => {
+                let blob = self.registry.blobs.reread(*key, record.offset).await?;
+                let mut hasher = Hasher::new(wanted.algorithm());
+                let mut stream = self.registry.buffers.stream(blob, 0, record.offset);
+                while let Some(bytes) = stream.next().await {
+                    hasher.update(&bytes?);
+                }
+                Ok(hasher.finish())
+            }
+        }
+    }
+}
+

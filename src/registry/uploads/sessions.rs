@@ -1,0 +1,54 @@
+//! One request at a time works on a session. The row's own expectations keep two processes apart; this keeps two
+//! requests of one process from writing into one file.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+
+use crate::{
+    error::{Error, Kind, Result},
+    model::UploadId,
+};
+
+/// How long a second request waits for the first: long enough for a client's own overlap, short enough to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The sessions being worked on.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    busy: Mutex<HashMap<UploadId, Weak<AsyncMutex<()>>>>,
+}
+
+/// The right to work on a session; ends when dropped.
+pub(crate) struct Claim {
+    _guard: OwnedMutexGuard<()>,
+}
+
+impl Sessions {
+    /// Waits for a session.
+    pub(crate) async fn claim(&self, id: UploadId) -> Result<Claim> {
+        let lock = self.lock_of(id);
+        let guard = tokio::time::timeout(PATIENCE, lock.lock_owned()).await.map_err(|_| {
+            Error::new(Kind::TooMany { retry_after: 1 }, "another request is still writing to this upload session")
+        })?;
+        Ok(Claim { _guard: guard })
+    }
+
+    fn lock_of(&self, id: UploadId) -> Arc<AsyncMutex<()>> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = busy.get(&id).and_then(Weak::upgrade) {
+            return lock;
+        }
+        // Entries of finished requests are swept when the map has doubled, so a claim stays cheap.
+        if busy.len() >= 64 && busy.len().is_power_of_two() {
+            busy.retain(|_, lock| lock.strong_count() > 0);
+        }
+        let lock = Arc::new(AsyncMutex::new(()));
+        busy.insert(id, Arc::downgrade(&lock));
+        lock
+    }
+}

@@ -1,0 +1,198 @@
+//! A serial worker that occupies a blocking thread only while it has something to do, so that a thousand slow uploads
+//! do not hold a thousand threads.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::error::{Error, Kind, Result};
+
+/// Bytes that one step takes at most, so that a revoked worker stops soon.
+const STEP: usize = 1 << 20;
+
+/// Bytes on their way through one or more lanes. What they take of the writer's allowance is given back when the last
+/// lane has dealt with them.
+#[derive(Clone)]
+pub(super) struct Chunk {
+    pub(super) bytes: Bytes,
+    pub(super) _room: Arc<OwnedSemaphorePermit>,
+}
+
+/// What a lane does with bytes.
+pub(super) trait Work: Send + 'static {
+    /// What a mark answers.
+    type Mark: Send + 'static;
+
+    /// Takes bytes in order.
+    fn take(&mut self, chunks: &[Chunk]) -> Result<()>;
+
+    /// Answers for everything taken so far.
+    fn mark(&mut self) -> Result<Self::Mark>;
+}
+
+enum Item<M> {
+    Chunk(Chunk),
+    Mark(oneshot::Sender<Result<M>>),
+}
+
+struct State<W: Work> {
+    queue: VecDeque<Item<W::Mark>>,
+    /// Absent while a thread has it, and for ever once it failed.
+    work: Option<W>,
+    running: bool,
+    /// Why nothing more is taken.
+    failed: Option<(Kind, String)>,
+    /// Told when the thread has left a failed lane.
+    gone: Vec<oneshot::Sender<()>>,
+}
+
+/// A queue of bytes and the worker behind it.
+pub(super) struct Lane<W: Work>(Mutex<State<W>>);
+
+impl<W: Work> Lane<W> {
+    pub(super) fn new(work: W) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            queue: VecDeque::new(),
+            work: Some(work),
+            running: false,
+            failed: None,
+            gone: Vec::new(),
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<W>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a chunk.
+    ///
+    /// # Errors
+    /// The lane's failure, if it has failed already; a later one shows at the next mark.
+    pub(super) fn give(self: &Arc<Self>, chunk: Chunk) -> Result<()> {
+        self.enqueue(Item::Chunk(chunk))
+    }
+
+    /// Waits for everything given so far.
+    pub(super) async fn mark(self: &Arc<Self>) -> Result<W::Mark> {
+        let (answer, marked) = oneshot::channel();
+        self.enqueue(Item::Mark(answer))?;
+        marked.await.map_err(|_| self.failure())?
+    }
+
+    /// Stops the lane: nothing queued is done any more.
+    pub(super) fn revoke(&self, kind: Kind, why: &str) {
+        let mut state = self.state();
+        if state.failed.is_none() {
+            state.failed = Some((kind, why.to_owned()));
+        }
+        // Dropping a mark's sender makes its receiver ask for the failure.
+        state.queue.clear();
+        state.work = None;
+    }
+
+    /// Waits until no thread works for a revoked lane any more.
+    pub(super) async fn left(&self) {
+        let gone = {
+            let mut state = self.state();
+            if !state.running {
+                return;
+            }
+            let (sender, gone) = oneshot::channel();
+            state.gone.push(sender);
+            gone
+        };
+        // Told or dropped, both mean that the thread has left.
+        let _ = gone.await;
+    }
+
+    fn failure(&self) -> Error {
+        match &self.state().failed {
+            Some((kind, why)) => refusal(*kind, why),
+            None => Error::internal("an upload's worker has vanished"),
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>, item: Item<W::Mark>) -> Result<()> {
+        let mut state = self.state();
+        if let Some((kind, why)) = &state.failed {
+            return Err(refusal(*kind, why));
+        }
+        state.queue.push_back(item);
+        if let Some(work) = state.work.take() {
+            state.running = true;
+            let lane = Arc::clone(self);
+            tokio::task::spawn_blocking(move || lane.drain(work));
+        }
+        Ok(())
+    }
+
+    fn drain(&self, mut work: W) {
+        loop {
+            let (chunks, mark) = {
+                let mut state = self.state();
+                if state.failed.is_some() {
+                    break;
+                }
+                if state.queue.is_empty() {
+                    state.work = Some(work);
+                    state.running = false;
+                    return;
+                }
+                next(&mut state.queue)
+            };
+            let mut done = if chunks.is_empty() { Ok(()) } else { work.take(&chunks) };
+            // The allowance is free again before anybody hears of it.
+            drop(chunks);
+            if let (Ok(()), Some(answer)) = (&done, mark) {
+                match work.mark() {
+                    Ok(mark) => {
+                        // A writer that went away does not matter.
+                        let _ = answer.send(Ok(mark));
+                    }
+                    Err(error) => done = Err(error),
+                }
+            }
+            if let Err(error) = done {
+                let why = error.cause().map_or_else(String::new, ToString::to_string);
+                self.revoke(error.kind(), &why);
+                break;
+            }
+        }
+        // Closes the file, which is never synced again after a failure.
+        drop(work);
+        let mut state = self.state();
+        state.running = false;
+        state.gone.clear();
+    }
+}
+
+/// The chunks at the front, up to a step's worth, and the mark behind them if that comes next.
+#[allow(clippy::type_complexity)]
+fn next<M>(queue: &mut VecDeque<Item<M>>) -> (Vec<Chunk>, Option<oneshot::Sender<Result<M>>>) {
+    let mut chunks = Vec::new();
+    let mut bytes = 0;
+    while bytes < STEP {
+        match queue.pop_front() {
+            Some(Item::Chunk(chunk)) => {
+                bytes += chunk.bytes.len();
+                chunks.push(chunk);
+            }
+            Some(Item::Mark(answer)) => return (chunks, Some(answer)),
+            None => break,
+        }
+    }
+    (chunks, None)
+}
+
+fn refusal(kind: Kind, why: &str) -> Error {
+    let public = match kind {
+        Kind::NoSpace => "there is no space for uploads",
+        Kind::Conflict(_) => "another request continues this upload",
+        _ => "the blob store cannot be written now",
+    };
+    Error::new(kind, public).because(why.to_owned())
+}

@@ -1,0 +1,369 @@
+//! Blobs as files in a folder: `uploads/<key>` while they are written, `blobs/ab/<key>` for ever after.
+//!
+//! What an answer of 201 rests on, in this order, each step durable before the next begins:
+//!
+//! 1. the bytes ([`BlobWriter::sync`]: `fdatasync`),
+//! 2. their name ([`BlobStore::publish`]: rename, then a sync of the folder),
+//! 3. the record that says where they are (the caller's metadata batch).
+//!
+//! A crash between two steps leaves a file that nobody knows of, never a record of bytes that are not there.
+
+mod lane;
+mod reader;
+mod writer;
+
+use std::{
+    collections::HashMap,
+    fs::{DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use rustix::{fs::RenameFlags, io::Errno};
+
+use self::{
+    lane::Lane,
+    reader::{OpenFile, OpenFiles},
+    writer::{Active, Disk, Writer},
+};
+use super::{BlobStore, BlobWriter, OpenBlob};
+use crate::{
+    error::{Error, Kind, Result, What},
+    model::{Hasher, PhysicalKey},
+};
+
+/// Files kept open for reading, where the process may have that many.
+const OPEN_FILES: usize = 1000;
+
+/// How long uploads are refused after the disk failed one.
+const SHY: Duration = Duration::from_secs(5);
+
+/// Blobs in the folders `blobs` and `uploads` of one data folder, which lie on one file system.
+pub struct DirectoryBlobs {
+    inner: Arc<Inner>,
+    _lock: Option<Arc<File>>,
+}
+
+struct Inner {
+    blobs: PathBuf,
+    uploads: PathBuf,
+    open: OpenFiles,
+    /// Who writes which upload; entries of writers long gone are swept now and then.
+    writers: Mutex<HashMap<PhysicalKey, Active>>,
+    health: Arc<Health>,
+}
+
+/// Whether the disk took the last write.
+#[derive(Default)]
+struct Health(Mutex<Option<(Instant, String)>>);
+
+impl Health {
+    fn good(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn bad(&self, cause: &io::Error) {
+        tracing::error!(%cause, "the blob store could not be written");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), cause.to_string()));
+    }
+
+    /// Refuses for a while after a failure; then somebody must try, or nobody would ever learn that it works again.
+    fn check(&self) -> Result<()> {
+        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((when, why)) if when.elapsed() < SHY => {
+                Err(Error::new(Kind::Unavailable, "the blob store cannot be written now").because(why.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write_failure(cause: io::Error) -> Error {
+    if matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return Error::new(Kind::NoSpace, "there is no space for uploads").because(cause);
+    }
+    Error::new(Kind::Unavailable, "the blob store cannot be written now").because(cause)
+}
+
+fn read_failure(cause: io::Error) -> Error {
+    Error::new(Kind::Unavailable, "the blob store cannot be read now").because(cause)
+}
+
+/// Runs system calls that may wait for the disk off the async workers.
+async fn blocking<T: Send + 'static>(job: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(job).await.map_err(Error::internal)?
+}
+
+impl DirectoryBlobs {
+    /// Opens the blob folders of a data folder, making what is missing. Blocks; meant for the start of the process.
+    pub fn open(data: &Path) -> Result<Self> {
+        let blobs = data.join("blobs");
+        let uploads = data.join("uploads");
+        make_folder(&blobs)?;
+        make_folder(&uploads)?;
+        // All folders are made here, once: a publish then syncs one folder, and needs not ask whether the name of that
+        // folder is durable itself.
+        for first in 0..=u8::MAX {
+            make_folder(&blobs.join(hex::encode([first])))?;
+        }
+        for folder in [&blobs, &uploads, &data.to_owned()] {
+            sync_folder(folder).map_err(write_failure)?;
+        }
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        // A reader's file is not to take the place of a connection.
+        let open = limit.map_or(OPEN_FILES, |most| usize::try_from(most / 4).unwrap_or(OPEN_FILES).min(OPEN_FILES));
+        let inner = Arc::new(Inner {
+            blobs,
+            uploads,
+            open: OpenFiles::new(open),
+            writers: Mutex::default(),
+            health: Arc::default(),
+        });
+        Ok(Self { inner, _lock: None })
+    }
+
+    /// Keeps a lock as long as blobs may be written.
+    #[must_use]
+    #[cfg(feature = "rocksdb")]
+    pub(super) fn keeping(mut self, lock: Arc<File>) -> Self {
+        self._lock = Some(lock);
+        self
+    }
+}
+
+/// Makes a folder, if it is missing, that only its owner can enter, and syncs it.
+pub(super) fn make_folder(path: &Path) -> Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => sync_folder(path).map_err(write_failure),
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(cause) => {
+            let text = format!("cannot make the folder {}", path.display());
+            Err(Error::new(Kind::Unavailable, text).because(cause))
+        }
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+impl Inner {
+    fn upload(&self, key: PhysicalKey) -> PathBuf {
+        self.uploads.join(key.to_string())
+    }
+
+    fn folder(&self, key: PhysicalKey) -> PathBuf {
+        self.blobs.join(hex::encode(&key.0[..1]))
+    }
+
+    fn blob(&self, key: PhysicalKey) -> PathBuf {
+        self.folder(key).join(key.to_string())
+    }
+
+    /// Stops whoever writes the upload, and waits until no byte of it can be written any more.
+    async fn stop_writer(&self, key: PhysicalKey) {
+        let active = self.writers.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        if let Some(lane) = active.and_then(|active| active.upgrade()) {
+            lane.revoke(Kind::Conflict(What::Upload), "another writer took over");
+            lane.left().await;
+        }
+    }
+
+    fn remember_writer(&self, key: PhysicalKey, active: Active) {
+        let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        if writers.len() >= 64 && writers.len().is_power_of_two() {
+            writers.retain(|_, active| active.strong_count() > 0);
+        }
+        writers.insert(key, active);
+    }
+
+    /// Opens an upload's file so that it holds exactly `offset` bytes.
+    fn open_upload(&self, key: PhysicalKey, offset: u64) -> Result<File> {
+        let opened =
+            OpenOptions::new().write(true).create(offset == 0).truncate(false).mode(0o600).open(self.upload(key));
+        let file = match opened {
+            Ok(file) => file,
+            // Made but never synced, and then the machine went down: the upload begins again.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(held(0)),
+            Err(cause) => return Err(write_failure(cause)),
+        };
+        let stored = file.metadata().map_err(write_failure)?.len();
+        if stored < offset {
+            return Err(held(stored));
+        }
+        if stored > offset {
+            // What lies beyond was never promised, and a later byte must not end up behind it.
+            rustix::fs::ftruncate(&file, offset).map_err(|cause| write_failure(cause.into()))?;
+        }
+        Ok(file)
+    }
+
+    fn publish(&self, key: PhysicalKey, size: u64) -> Result<()> {
+        let (from, to) = (self.upload(key), self.blob(key));
+        match size_of(&from)? {
+            Some(stored) if stored == size => name(&from, &to, size)?,
+            Some(stored) => {
+                return Err(Error::internal(format!("upload {key} holds {stored} bytes, not the {size} to be published")));
+            }
+            // Published before, perhaps by a call whose folder sync did not come to its end: that is repeated below.
+            None => match size_of(&to)? {
+                Some(stored) if stored == size => {}
+                Some(stored) => {
+                    return Err(Error::internal(format!("blob {key} holds {stored} bytes, not the {size} published")));
+                }
+                None => return Err(Error::internal(format!("there is no upload {key} to publish"))),
+            },
+        }
+        // The bytes were synced before they got this name, so whoever finds the name after a power cut finds them
+        // whole. Only now may a record be written that promises it.
+        sync_folder(&self.folder(key)).map_err(|cause| {
+            self.health.bad(&cause);
+            write_failure(cause)
+        })
+    }
+
+    fn list(&self, after: Option<PhysicalKey>, limit: usize) -> Result<Vec<PhysicalKey>> {
+        let mut listed = Vec::new();
+        let from = after.map_or(0, |after| after.0[0]);
+        for first in from..=u8::MAX {
+            if listed.len() >= limit {
+                break;
+            }
+            let mut keys = Vec::new();
+            for entry in self.blobs.join(hex::encode([first])).read_dir().map_err(read_failure)? {
+                let name = entry.map_err(read_failure)?.file_name();
+                // Anything else in the folder is not ours to judge.
+                let key = name.to_str().and_then(PhysicalKey::parse).filter(|key| key.0[0] == first);
+                keys.extend(key.filter(|key| after.is_none_or(|after| *key > after)));
+            }
+            keys.sort_unstable();
+            keys.truncate(limit - listed.len());
+            listed.append(&mut keys);
+        }
+        Ok(listed)
+    }
+}
+
+/// Gives a file its lasting name, never taking that name from another.
+fn name(from: &Path, to: &Path, size: u64) -> Result<()> {
+    match rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        // Both names are there when a power cut undid half of a rename: keys are never used again, so these are the
+        // same bytes.
+        Err(Errno::EXIST) if size_of(to)? == Some(size) => remove(from),
+        // Some network file systems cannot rename in this way; a link does not replace either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            std::fs::hard_link(from, to).map_err(write_failure)?;
+            remove(from)
+        }
+        Err(cause) => Err(write_failure(cause.into())),
+    }
+}
+
+fn held(stored: u64) -> Error {
+    Error::new(Kind::Offset { stored }, "the upload holds fewer bytes than that")
+}
+
+fn size_of(path: &Path) -> Result<Option<u64>> {
+    match path.symlink_metadata() {
+        Ok(data) => Ok(Some(data.len())),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(read_failure(cause)),
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(write_failure(cause)),
+        _ => Ok(()),
+    }
+}
+
+#[async_trait]
+impl BlobStore for DirectoryBlobs {
+    async fn write(&self, key: PhysicalKey, offset: u64, hasher: Hasher) -> Result<Box<dyn BlobWriter>> {
+        self.inner.stop_writer(key).await;
+        let inner = Arc::clone(&self.inner);
+        let file = blocking(move || inner.open_upload(key, offset)).await?;
+        let disk = Lane::new(Disk { file, offset, health: Arc::clone(&self.inner.health) });
+        self.inner.remember_writer(key, Arc::downgrade(&disk));
+        Ok(Box::new(Writer::new(disk, hasher)))
+    }
+
+    async fn publish(&self, key: PhysicalKey, size: u64) -> Result<()> {
+        // Published bytes never change, so nobody may still be able to add to them.
+        self.inner.stop_writer(key).await;
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.publish(key, size)).await
+    }
+
+    async fn discard(&self, key: PhysicalKey) -> Result<()> {
+        self.inner.stop_writer(key).await;
+        let inner = Arc::clone(&self.inner);
+        blocking(move || remove(&inner.upload(key))).await
+    }
+
+    async fn open(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {
+        if let Some(file) = self.inner.open.get(key) {
+            return file.expect_size(size);
+        }
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let file = Arc::new(OpenFile::open(&inner.blob(key)).map_err(|cause| match cause.kind() {
+                io::ErrorKind::NotFound => Error::internal(format!("blob {key} is not there")),
+                _ => read_failure(cause),
+            })?);
+            let checked = Arc::clone(&file).expect_size(size)?;
+            inner.open.insert(key, file);
+            Ok(checked)
+        })
+        .await
+    }
+
+    async fn reread(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let file = OpenFile::open(&inner.upload(key)).map_err(|cause| match cause.kind() {
+                io::ErrorKind::NotFound => held(0),
+                _ => read_failure(cause),
+            })?;
+            if file.size() < size {
+                return Err(held(file.size()));
+            }
+            Ok(Arc::new(file.cut(size)) as Arc<dyn OpenBlob>)
+        })
+        .await
+    }
+
+    async fn delete(&self, key: PhysicalKey) -> Result<()> {
+        self.inner.open.forget(key);
+        let inner = Arc::clone(&self.inner);
+        // The folder is not synced: a name that comes back after a power cut is garbage, which scrubbing finds.
+        blocking(move || {
+            remove(&inner.blob(key))?;
+            // Somebody may have opened it between the two lines above; the disk's space is free when nobody has it.
+            inner.open.forget(key);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn list(&self, after: Option<PhysicalKey>, limit: usize) -> Result<Vec<PhysicalKey>> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.list(after, limit)).await
+    }
+
+    fn space(&self) -> Result<u64> {
+        self.inner.health.check()?;
+        let space = rustix::fs::statvfs(&self.inner.uploads).map_err(|cause: Errno| read_failure(cause.into()))?;
+        if space.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
+            return Err(Error::new(Kind::Unavailable, "the blob store is mounted read-only"));
+        }
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+}
