@@ -144,7 +144,7 @@ impl Registry {
             }
             let detail = if user.administrator { "administrator" } else { "" };
             events::rights(&mut batch, events::stream_of_owner(account.id), grant.caller(), "user.create", detail.into());
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return Ok(account.id);
             }
         }
@@ -177,7 +177,7 @@ impl Registry {
             revisions::bump(&mut batch, Subject::Principal(user.id));
             let detail = format!("owner user:{}", user.id);
             events::rights(&mut batch, events::stream_of_owner(account.id), grant.caller(), "org.create", detail);
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return Ok(account.id);
             }
         }
@@ -198,7 +198,7 @@ impl Registry {
             put_password(&mut batch, old.id, &hash);
             revisions::bump(&mut batch, Subject::Principal(old.id));
             events::rights(&mut batch, events::stream_of_owner(old.id), grant.caller(), "user.password", String::new());
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
         }
@@ -218,7 +218,7 @@ impl Registry {
             revisions::bump(&mut batch, Subject::Principal(old.id));
             let action = if suspended { "user.suspend" } else { "user.resume" };
             events::rights(&mut batch, events::stream_of_owner(old.id), grant.caller(), action, String::new());
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
         }
@@ -236,7 +236,7 @@ impl Registry {
             let detail = if allowed { "on" } else { "off" };
             let stream = events::stream_of_owner(old.id);
             events::rights(&mut batch, stream, grant.caller(), "owner.anonymous-reads", detail.into());
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
         }
@@ -291,7 +291,7 @@ impl Registry {
             };
             let detail = format!("user:{} {word}", user.id);
             events::rights(&mut batch, events::stream_of_owner(organization.id), grant.caller(), "org.member", detail);
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
         }
@@ -335,7 +335,7 @@ impl Registry {
             revisions::bump(&mut batch, Subject::Principal(account.id));
             let stream = events::stream_of_owner(account.id);
             events::rights(&mut batch, stream, grant.caller(), "account.remove", account.name.clone());
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
         }

@@ -52,7 +52,7 @@ pub struct Registry {
     pub(crate) start: u64,
     pub(crate) sessions: Arc<uploads::Sessions>,
     pub(crate) hot: Arc<hot::Hot>,
-    pub(crate) buffers: Buffers,
+    pub(crate) buffers: Arc<Buffers>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -74,7 +74,7 @@ impl Registry {
             start: u64::from_be_bytes(id::random()?),
             sessions: Arc::default(),
             hot: Arc::new(hot::Hot::new(settings.hot_memory)),
-            buffers: Buffers::new(settings.transfer_memory),
+            buffers: Buffers::new(usize::try_from(settings.transfer_memory).unwrap_or(usize::MAX)),
             settings: Arc::new(settings),
         })
     }

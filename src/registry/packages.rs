@@ -93,7 +93,7 @@ impl Registry {
             batch.replace(None, Some(&package));
             // Nothing is lost with it: a package without a manifest may vanish in a crash as it does by itself later.
             batch.lazy = true;
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return package.target();
             }
         }
@@ -140,7 +140,7 @@ impl Registry {
                 batch.replace(Some(&package), None);
                 revisions::bump(&mut batch, Subject::Package(id));
                 // A conflict: it is in use, or became visible meanwhile. Another time, perhaps.
-                gone += usize::from(matches!(self.commit_job(batch).await?, Outcome::Done(_)));
+                gone += usize::from(self.commit_job(batch).await? == Outcome::Done);
             }
         }
     }

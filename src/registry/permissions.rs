@@ -77,7 +77,7 @@ impl Registry {
             revisions::bump(&mut batch, Subject::Package(old.id));
             let detail = visibility.word().to_owned();
             events::rights(&mut batch, events::stream_of(old.id), grant.caller(), "package.visibility", detail);
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
         }
@@ -114,7 +114,7 @@ impl Registry {
             revisions::bump(&mut batch, Subject::RolesAt { user: account.id, owner: package.owner });
             let detail = format!("user:{} {}", account.id, role.map_or("none", Role::word));
             events::rights(&mut batch, events::stream_of(package.id), grant.caller(), "package.role", detail);
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
         }

@@ -6,7 +6,7 @@ use super::{Registry, records::revision_key};
 use crate::{
     auth::{Action, Grant, Revision, Subject},
     error::{Error, Kind, Result},
-    store::{Add, Batch, CommitError, Committed, Key, MetadataRead, counter},
+    store::{Add, Batch, CommitError, Key, MetadataRead, counter},
 };
 
 /// How often one change is built anew because what it was built from moved. Each attempt lost to somebody else's success,
@@ -43,14 +43,12 @@ pub(crate) async fn hold(view: &dyn MetadataRead, revisions: &[Revision]) -> Res
 }
 
 /// How an attempt to commit ended.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It is done.
-    Done(Committed),
+    Done,
     /// What the batch was built from has changed: read it again and build another. The rights still hold.
     Again,
-    /// The counter of this key would pass its limit.
-    Over(Key),
 }
 
 /// A change on its way under a grant:
@@ -59,10 +57,8 @@ pub(crate) enum Outcome {
 /// let mut under = self.under(grant);
 /// loop {
 ///     let batch = …; // from what is stored now
-///     match under.commit(batch).await? {
-///         Outcome::Done(_) => return Ok(()),
-///         Outcome::Again => {}
-///         Outcome::Over(_) => return Err(…),
+///     if under.commit(batch).await? == Outcome::Done {
+///         return Ok(());
 ///     }
 /// }
 /// ```
@@ -82,8 +78,8 @@ impl<A: Action> Under<'_, A> {
     pub(crate) async fn commit(&mut self, mut batch: Batch) -> Result<Outcome> {
         expect(&mut batch, &self.revisions);
         match self.registry.meta.commit(batch).await {
-            Ok(committed) => Ok(Outcome::Done(committed)),
-            Err(CommitError::Quota(counter)) => Ok(Outcome::Over(counter)),
+            Ok(_) => Ok(Outcome::Done),
+            Err(CommitError::Quota(_)) => Err(unlimited()),
             Err(CommitError::Failed(error)) => Err(error),
             Err(CommitError::Conflict(key)) => {
                 self.attempts += 1;
@@ -108,10 +104,15 @@ impl Registry {
     /// Commits a batch that nobody asked for: a job's.
     pub(crate) async fn commit_job(&self, batch: Batch) -> Result<Outcome> {
         match self.meta.commit(batch).await {
-            Ok(committed) => Ok(Outcome::Done(committed)),
-            Err(CommitError::Quota(counter)) => Ok(Outcome::Over(counter)),
+            Ok(_) => Ok(Outcome::Done),
+            Err(CommitError::Quota(_)) => Err(unlimited()),
             Err(CommitError::Failed(error)) => Err(error),
             Err(CommitError::Conflict(_)) => Ok(Outcome::Again),
         }
     }
+}
+
+/// Changes of rights add to revisions only, which have no limit.
+fn unlimited() -> Error {
+    Error::internal("a change of rights met the limit of a counter")
 }

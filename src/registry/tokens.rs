@@ -139,7 +139,7 @@ impl Registry {
             batch.replace(None, Some(&record));
             let detail = format!("token:{} {scopes}", record.id);
             events::rights(&mut batch, events::stream_of_owner(user.id), caller, "token.create", detail);
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return Ok(token);
             }
         }
@@ -215,7 +215,7 @@ impl Registry {
             revisions::bump(&mut batch, Subject::Credential(id));
             let detail = format!("token:{id}");
             events::rights(&mut batch, events::stream_of_owner(user), grant.caller(), "token.revoke", detail);
-            if let Outcome::Done(_) = under.commit(batch).await? {
+            if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
         }
@@ -236,7 +236,7 @@ impl Registry {
                 }
                 let mut batch = Batch::new();
                 batch.replace(Some(&token), None);
-                gone += usize::from(matches!(self.commit_job(batch).await?, Outcome::Done(_)));
+                gone += usize::from(self.commit_job(batch).await? == Outcome::Done);
             }
         }
     }
@@ -253,7 +253,7 @@ impl Registry {
         for old in keys.iter().skip(KEYS - 1) {
             batch.delete(signing_key(old.id));
         }
-        let done = matches!(self.commit_job(batch).await?, Outcome::Done(_));
+        let done = self.commit_job(batch).await? == Outcome::Done;
         self.directory.forget_keyring();
         Ok(done)
     }
