@@ -16,6 +16,23 @@ pub enum Verb {
     Manage,
 }
 
+impl Verb {
+    /// The word of the token scheme.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+            Self::Manage => "manage",
+        }
+    }
+
+    /// Reads a word that a bearer token may be bound to.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Pull, Self::Push, Self::Delete].into_iter().find(|verb| verb.word() == word)
+    }
+}
+
 /// What an action asks of a caller.
 #[derive(Debug, Clone, Copy)]
 pub struct Need {
@@ -42,11 +59,39 @@ pub trait Action: sealed::Sealed + std::fmt::Debug + Send + Sync + 'static {
 }
 
 /// Something that can be acted on.
-pub trait Target: std::fmt::Debug + Clone + Send + Sync + 'static {}
+pub trait Target: std::fmt::Debug + Clone + Send + Sync + 'static {
+    /// Which of the things it is.
+    fn place(&self) -> Place<'_>;
+}
 
-impl Target for PackageTarget {}
-impl Target for OwnerTarget {}
-impl Target for System {}
+/// A target, whichever it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// A package.
+    Package(&'a PackageTarget),
+    /// An owner.
+    Owner(&'a OwnerTarget),
+    /// The installation.
+    System,
+}
+
+impl Target for PackageTarget {
+    fn place(&self) -> Place<'_> {
+        Place::Package(self)
+    }
+}
+
+impl Target for OwnerTarget {
+    fn place(&self) -> Place<'_> {
+        Place::Owner(self)
+    }
+}
+
+impl Target for System {
+    fn place(&self) -> Place<'_> {
+        Place::System
+    }
+}
 
 macro_rules! actions {
     ($($(#[$doc:meta])* $name:ident($target:ty) needs $role:ident, $scope:ident, $verb:ident as $word:literal;)+) => {$(

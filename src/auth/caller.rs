@@ -6,7 +6,7 @@ use super::{Verb, policy::Revision};
 use crate::model::{OwnerId, Scopes, Timestamp, TokenId};
 
 /// Who acts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Actor {
     /// Nobody in particular.
     Anonymous,
@@ -48,6 +48,8 @@ pub struct Caller {
     pub actor: Actor,
     /// The token used, if one was.
     pub credential: Option<TokenId>,
+    /// With a password: after how many changes of it. A grant cannot be renewed once it changed again.
+    pub sign_in: Option<u64>,
     /// What the credential may be used for.
     pub scopes: Scopes,
     /// The bearer token's access list; `None` for every other credential.
@@ -68,6 +70,7 @@ impl Caller {
         Self {
             actor: Actor::Anonymous,
             credential: None,
+            sign_in: None,
             scopes: Scopes::ALL,
             bound: None,
             administrator: false,

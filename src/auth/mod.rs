@@ -4,12 +4,25 @@
 //! [`Identities`], that the registry implements. Of HTTP it knows the header map, in `credentials` alone.
 
 mod action;
+mod authenticator;
+mod bearer;
 mod caller;
+mod credentials;
+mod password;
 mod policy;
+mod token;
 
-pub use action::{Action, CreatePackage, Delete, Manage, ManageOwner, Need, Operate, Pull, Push, Target, Verb};
+pub use action::{
+    Action, CreatePackage, Delete, Manage, ManageOwner, Need, Operate, Place, Pull, Push, Target, Verb,
+};
+pub use authenticator::{Authenticator, Credential, Identities, Identity, Issued, recheck};
+pub use bearer::{Claims, Keyring, LIFETIME, Means, SigningKey};
 pub use caller::{Access, Actor, Bound, Caller};
-pub use policy::{Acl, Facts, OwnerTarget, PackageTarget, Policy, Publish, Revision, Subject, System};
+pub use credentials::{Presented, Secret};
+pub use password::Passwords;
+pub(crate) use token::random_text;
+pub use token::{TokenHash, TokenKind, TokenSecret};
+pub use policy::{Acl, Facts, OwnerTarget, PackageTarget, Policy, Publish, Revision, Subject, System, may_read};
 
 use crate::model::Timestamp;
 

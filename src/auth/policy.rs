@@ -1,11 +1,12 @@
 //! May this caller do this? The one place that makes grants, and the one place that chooses between 401, 403 and 404.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 
 use super::{
-    Action, Actor, Caller, CreatePackage, Grant, Need, Pull, Push,
+    Action, Actor, Caller, CreatePackage, Delete, Grant, Need, Place, Pull, Push, Target as _, Verb,
+    authenticator::ended,
 };
 use crate::{
     error::{Challenge, Error, Kind, Reason, Result, What},
@@ -15,12 +16,23 @@ use crate::{
 /// Whose rights a revision counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// An owner: roles on its packages, their visibility, members, settings.
+    /// An owner: its existence, members, settings.
     Owner(OwnerId),
+    /// A package: its existence, visibility and roles. Apart from its owner's, so that the first push of one package does
+    /// not send every push under way in the others back to ask again.
+    Package(PackageId),
     /// A user as a principal: suspension, password, memberships.
     Principal(OwnerId),
     /// A token: revocation.
     Credential(TokenId),
+    /// The roles a user was given on an owner's packages. No decision reads it, since the package's own revision says as
+    /// much; whoever takes all of them away expects it.
+    RolesAt {
+        /// The user.
+        user: OwnerId,
+        /// The owner.
+        owner: OwnerId,
+    },
 }
 
 /// A revision of somebody's rights: every change to them adds one, in the batch of the change.
@@ -87,6 +99,12 @@ pub trait Acl: Send + Sync {
 
     /// The facts about an actor and an owner's name (any case), fresh.
     async fn owner_facts(&self, actor: Actor, name: &str) -> Result<Facts>;
+
+    /// The caller with what its user and credential are now.
+    ///
+    /// # Errors
+    /// Unauthenticated when they are no longer good.
+    async fn recheck(&self, caller: &Caller) -> Result<Caller>;
 }
 
 /// Decides.
@@ -115,35 +133,88 @@ impl Policy {
     where
         A: Action<Target = super::PackageTarget>,
     {
-        let facts = self.acl.package_facts(caller.actor, name).await?;
-        let readable = readable(caller, &facts);
-        let enough = match A::NEED.role {
-            Role::Read => readable,
-            least @ (Role::Write | Role::Admin) => {
-                facts.role >= Some(least) && caller.scopes.has(A::NEED.scope)
-            }
-        };
+        let (caller, facts) = self.facts_of_package(caller, name).await?;
+        let caller = caller.as_ref();
+        let enough = enough(caller, &facts, A::NEED);
         match facts.package.clone() {
             Some(target) if enough && caller.bound_allows(&name.to_string(), A::NEED.verb) => {
                 Ok(grant(caller, target, facts))
             }
-            _ => Err(refuse(caller, &facts, A::NEED, readable, enough)),
+            _ => Err(refuse(caller, &facts, A::NEED, may_read(caller, &facts), enough)),
         }
     }
 
     /// May `caller` publish under this name? An existing package asks its own rights; a new one asks its owner's.
     pub async fn authorize_publish(&self, caller: &Caller, name: &PackageName) -> Result<Publish> {
-        let facts = self.acl.package_facts(caller.actor, name).await?;
+        let (caller, facts) = self.facts_of_package(caller, name).await?;
+        let caller = caller.as_ref();
         if facts.package.is_some() {
             return self.authorize::<Push>(caller, name).await.map(Publish::Existing);
         }
-        let enough = facts.may_create && caller.scopes.has(CreatePackage::NEED.scope);
+        let enough = may_create(caller, &facts);
         match facts.owner.clone() {
             Some(owner) if enough && caller.bound_allows(&name.to_string(), Push::NEED.verb) => {
                 Ok(Publish::New(grant(caller, owner, facts)))
             }
-            _ => Err(refuse(caller, &facts, CreatePackage::NEED, false, enough)),
+            // Whoever rules the name space sees all of it, so the true reason gives nothing away.
+            _ => Err(refuse(caller, &facts, CreatePackage::NEED, facts.owner_role.is_some(), enough)),
         }
+    }
+
+    /// What `caller` may do under this name, as a bearer token would be bound to it: never an error for missing rights.
+    /// Where a package may be created, what its creator may then do counts already.
+    pub async fn verbs(&self, caller: &Caller, name: &PackageName) -> Result<Vec<Verb>> {
+        let (caller, facts) = self.facts_of_package(caller, name).await?;
+        let caller = caller.as_ref();
+        let path = name.to_string();
+        let new = facts.package.is_none() && facts.owner.is_some() && may_create(caller, &facts);
+        let may = |need: Need| {
+            let right = if facts.package.is_some() {
+                enough(caller, &facts, need)
+            } else {
+                new && caller.scopes.has(need.scope) && (need.role < Role::Admin || facts.owner_role.is_some())
+            };
+            right && caller.bound_allows(&path, need.verb)
+        };
+        let needs = [Pull::NEED, Push::NEED, Delete::NEED];
+        Ok(needs.into_iter().filter(|need| may(*need)).map(|need| need.verb).collect())
+    }
+
+    /// Decides once more what a grant was decided from, and says at which revisions it holds now: for a batch that met a
+    /// newer revision than the grant's.
+    ///
+    /// # Errors
+    /// [`Kind::StaleGrant`] when it would not be granted any more, or its target is another one now.
+    pub async fn renew<A: Action>(&self, grant: &Grant<A>) -> Result<Vec<Revision>> {
+        let stale = || Error::new(Kind::StaleGrant, "your rights changed while this request ran; send it again");
+        let caller = match self.acl.recheck(grant.caller()).await {
+            Err(error) if ended(&error) => return Err(stale()),
+            rechecked => rechecked?,
+        };
+        let (facts, holds) = match grant.target().place() {
+            Place::Package(target) => {
+                let facts = self.acl.package_facts(caller.actor, &target.name).await?;
+                let same = facts.package.as_ref().is_some_and(|package| package.id == target.id);
+                let holds = same && enough(&caller, &facts, A::NEED);
+                (facts, holds)
+            }
+            Place::Owner(target) => {
+                let facts = self.acl.owner_facts(caller.actor, &target.name).await?;
+                let same = facts.owner.as_ref().is_some_and(|owner| owner.id == target.id);
+                let right = match A::NEED.verb {
+                    Verb::Push => may_create(&caller, &facts),
+                    Verb::Pull | Verb::Delete | Verb::Manage => rules(&caller, &facts, A::NEED),
+                };
+                (facts, same && right)
+            }
+            Place::System => (Facts::default(), operates(&caller, A::NEED)),
+        };
+        if !holds {
+            return Err(stale());
+        }
+        let mut revisions = facts.revisions;
+        revisions.extend(caller.revisions);
+        Ok(revisions)
     }
 
     /// May `caller` do `A` to the owner of this name?
@@ -152,8 +223,9 @@ impl Policy {
         A: Action<Target = OwnerTarget>,
     {
         let facts = self.acl.owner_facts(caller.actor, name).await?;
-        let role = if caller.administrator { Some(Role::Admin) } else { facts.owner_role };
-        let enough = role >= Some(A::NEED.role) && caller.scopes.has(A::NEED.scope) && caller.bound.is_none();
+        let caller = self.current(caller, &facts).await?;
+        let caller = caller.as_ref();
+        let enough = rules(caller, &facts, A::NEED);
         match facts.owner.clone() {
             Some(target) if enough => Ok(grant(caller, target, facts)),
             // That an owner exists is no secret: its name shows in every repository path that is public.
@@ -162,12 +234,30 @@ impl Policy {
         }
     }
 
+    async fn facts_of_package<'a>(
+        &self,
+        caller: &'a Caller,
+        name: &PackageName,
+    ) -> Result<(Cow<'a, Caller>, Facts)> {
+        let facts = self.acl.package_facts(caller.actor, name).await?;
+        Ok((self.current(caller, &facts).await?, facts))
+    }
+
+    /// The caller as of the facts: if its user changed since the headers were read, it is asked for again. So a change
+    /// that leaves the rights standing costs a request nothing, and one that ends them ends the request.
+    async fn current<'a>(&self, caller: &'a Caller, facts: &Facts) -> Result<Cow<'a, Caller>> {
+        let moved = caller.revisions.iter().any(|known| {
+            facts.revisions.iter().any(|found| found.of == known.of && found.number != known.number)
+        });
+        if moved { self.acl.recheck(caller).await.map(Cow::Owned) } else { Ok(Cow::Borrowed(caller)) }
+    }
+
     /// May `caller` run the installation?
     pub fn authorize_system<A>(&self, caller: &Caller) -> Result<Grant<A>>
     where
         A: Action<Target = System>,
     {
-        if caller.administrator && caller.scopes.has(A::NEED.scope) && caller.bound.is_none() {
+        if operates(caller, A::NEED) {
             return Ok(Grant { caller: caller.clone(), target: System, revisions: caller.revisions.clone() });
         }
         Err(refuse(caller, &Facts::default(), A::NEED, true, caller.administrator))
@@ -189,8 +279,33 @@ fn grant<A: Action>(caller: &Caller, target: A::Target, facts: Facts) -> Grant<A
     Grant { caller: caller.clone(), target, revisions }
 }
 
-/// Whether the caller may know of the package: a role with a credential that reads, or publicity.
-fn readable(caller: &Caller, facts: &Facts) -> bool {
+/// Whether role and scope allow this to the package; the bearer token's access list is not asked.
+fn enough(caller: &Caller, facts: &Facts, need: Need) -> bool {
+    match need.role {
+        Role::Read => may_read(caller, facts),
+        least @ (Role::Write | Role::Admin) => facts.role >= Some(least) && caller.scopes.has(need.scope),
+    }
+}
+
+/// Whether the caller may create packages here.
+fn may_create(caller: &Caller, facts: &Facts) -> bool {
+    facts.may_create && caller.scopes.has(CreatePackage::NEED.scope)
+}
+
+/// Whether the caller may do this to the owner. An administrator manages every owner, which gives no role on packages.
+fn rules(caller: &Caller, facts: &Facts, need: Need) -> bool {
+    let role = if caller.administrator { Some(Role::Admin) } else { facts.owner_role };
+    role >= Some(need.role) && caller.scopes.has(need.scope) && caller.bound.is_none()
+}
+
+/// Whether the caller may run the installation.
+fn operates(caller: &Caller, need: Need) -> bool {
+    caller.administrator && caller.scopes.has(need.scope) && caller.bound.is_none()
+}
+
+/// Whether the caller may know of the package: a role with a credential that reads, or publicity. For lists, which filter
+/// by it; everything else asks [`Policy::authorize`].
+pub fn may_read(caller: &Caller, facts: &Facts) -> bool {
     let Some(package) = &facts.package else { return false };
     let public = package.visibility == Visibility::Public && !package.pending;
     if public && (!caller.is_anonymous() || facts.anonymous_reads) {

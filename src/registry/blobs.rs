@@ -49,7 +49,11 @@ impl Blob {
                 Box::pin(futures_util::stream::once(async move { Ok(range) }))
             }
             Source::Store(blob) => {
-                Box::pin(self.registry.buffers.stream(std::sync::Arc::clone(blob), first, length))
+                Box::pin(crate::store::BlobStream::of_blob(
+                    std::sync::Arc::clone(blob),
+                    first..first + length,
+                    std::sync::Arc::clone(&self.registry.buffers),
+                ))
             }
         }
     }

@@ -2,15 +2,34 @@
 
 use super::Registry;
 use crate::{
-    auth::{Action, Grant, PackageTarget, Pull},
+    auth::{Action, Caller, Grant, PackageTarget, Pull},
     error::{Error, Result},
-    model::{Digest, Event, PackageId, Tag},
+    model::{Digest, Event, OwnerId, PackageId, Tag},
     store::{Batch, Key, Space},
 };
 
 /// The stream of a package's events.
 pub(crate) fn stream_of(package: PackageId) -> Key {
     Key::new(Space::Event, b'e').with(&package.bytes())
+}
+
+/// The stream of an account's events.
+pub(crate) fn stream_of_owner(owner: OwnerId) -> Key {
+    Key::new(Space::Event, b'o').with(&owner.bytes())
+}
+
+/// Adds an event about rights: what was done, to which stream's thing, and a detail of ids and words, never a secret.
+pub(crate) fn rights(batch: &mut Batch, stream: Key, caller: &Caller, action: &str, detail: String) {
+    let event = Event {
+        action: action.to_owned(),
+        at: caller.at.0,
+        by: caller.actor.to_string(),
+        request: caller.request.to_string(),
+        digest: None,
+        tag: None,
+        detail: (!detail.is_empty()).then_some(detail),
+    };
+    batch.append(stream, super::records::to_json(1, &event));
 }
 
 /// Adds an event to the stream of the grant's package.

@@ -1,15 +1,21 @@
 //! The domain: packages, manifests, tags, uploads, people, permissions. Every door asks for a grant and takes its
 //! address from it; lists take a caller and filter inside. Knows no HTTP and no protocol's words.
 
+pub mod accounts;
 mod blobs;
+pub mod bootstrap;
 mod events;
+mod facts;
 mod holds;
 mod hot;
 mod manifests;
-mod packages;
+pub(crate) mod packages;
+pub mod permissions;
 pub mod records;
 mod referrers;
 pub(crate) mod revisions;
+mod status;
+pub mod tokens;
 mod trash;
 mod uploads;
 
@@ -19,11 +25,14 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 pub use blobs::Blob;
+pub use facts::Directory;
 pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
+pub use packages::Packages;
 pub use referrers::{Referrer, Referrers};
 pub use uploads::{Chunk, INLINE_MAX};
 
 use crate::{
+    auth::{Authenticator, Passwords, Policy},
     error::Result,
     model::id,
     store::{BlobStore, Buffers, MetadataStore},
@@ -38,11 +47,14 @@ pub struct Registry {
     pub(crate) meta: Arc<dyn MetadataStore>,
     pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) settings: Arc<Settings>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) policy: Policy,
+    pub(crate) passwords: Arc<Passwords>,
     /// Told apart from earlier starts of the daemon, whose unsynced bytes may be gone.
     pub(crate) start: u64,
     pub(crate) sessions: Arc<uploads::Sessions>,
     pub(crate) hot: Arc<hot::Hot>,
-    pub(crate) buffers: Buffers,
+    pub(crate) buffers: Arc<Buffers>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -54,15 +66,29 @@ impl std::fmt::Debug for Registry {
 impl Registry {
     /// Opens the registry over its stores.
     pub fn open(meta: Arc<dyn MetadataStore>, blobs: Arc<dyn BlobStore>, settings: Settings) -> Result<Self> {
+        let directory = Arc::new(Directory::new(Arc::clone(&meta), settings.anonymous_reads));
         Ok(Self {
             meta,
             blobs,
+            policy: Policy::new(Arc::clone(&directory) as _),
+            directory,
+            passwords: Arc::new(Passwords::new()?),
             start: u64::from_be_bytes(id::random()?),
             sessions: Arc::default(),
             hot: Arc::new(hot::Hot::new(settings.hot_memory)),
-            buffers: Buffers::new(settings.transfer_memory),
+            buffers: Buffers::new(usize::try_from(settings.transfer_memory).unwrap_or(usize::MAX)),
             settings: Arc::new(settings),
         })
+    }
+
+    /// Who may do what here.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Who is who here.
+    pub fn authenticator(&self) -> Authenticator {
+        Authenticator::new(Arc::clone(&self.directory) as _, Arc::clone(&self.passwords))
     }
 
     /// Largest blob taken, in bytes.

@@ -47,7 +47,8 @@ pub struct Add {
 }
 
 /// A value for a stream: the store gives the key at commit, `stream` followed by a 64-bit big-endian number that grows
-/// by one in commit order; no reader sees number n+1 before n.
+/// by one in commit order, beginning with 1; no reader sees number n+1 before n. Numbers are not given again when
+/// elements are deleted.
 #[derive(Debug, Clone)]
 pub struct Append {
     /// The stream's prefix.
@@ -66,7 +67,9 @@ pub trait Record {
     fn index(&self) -> BTreeSet<Key>;
 }
 
-/// One atomic change.
+/// One atomic change. The expectations look at what is there before it; then its parts are applied in a fixed order:
+/// deletes, puts, additions, appends. So a key both deleted and put is put, of two puts the later one counts, and an
+/// addition adds to what the same batch put.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     /// What must hold.

@@ -6,10 +6,12 @@
 mod batch;
 mod blobs;
 mod directory;
+pub mod memory;
 #[cfg(feature = "rocksdb")]
 mod open;
 #[cfg(feature = "rocksdb")]
 mod rocks;
+mod stream;
 
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use bytes::Bytes;
 pub use batch::{Add, Append, Batch, CommitError, Committed, Expect, Prefix, Record, counter, stream_key};
 pub use blobs::{BlobStore, BlobWriter, OpenBlob, Written};
 pub use directory::DirectoryBlobs;
+pub use stream::{BlobStream, Buffers};
 
 #[cfg(feature = "rocksdb")]
 pub use open::open_directory;

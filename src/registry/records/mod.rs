@@ -4,7 +4,15 @@
 //! | space | key | value |
 //! | --- | --- | --- |
 //! | meta | `p` package | [`PackageRecord`] |
-//! | meta | `n` owner, ecosystem, name, package | index of packages by name |
+//! | meta | `n` path, package | index of packages by repository path |
+//! | meta | `P` owner, package | index of packages without a manifest |
+//! | meta | `o` owner | [`AccountRecord`]; `O` name, owner: index; `w` owner: password hash |
+//! | meta | `m` organization, user | [`MemberRecord`]; `M` user, organization: index |
+//! | meta | `g` package, user | [`RoleRecord`]; `G` user, owner, package: index |
+//! | meta | `t` token | [`TokenRecord`]; `i` hash, token and `T` user, kind, time, token: index |
+//! | meta | `k` number | a signing key |
+//! | meta | `r` kind, id | a revision of rights |
+//! | meta | `s` word | what the installation is called, when it began |
 //! | meta | `u` session | [`UploadRecord`] |
 //! | blob | `b` digest | [`BlobRecord`] |
 //! | inline | `i` digest | a small blob's bytes |
@@ -18,16 +26,27 @@
 //! | doc | `d` package digest tag | index of a manifest's tags; `a` package digest: how often a tag came to it |
 //! | queue | `q` due digest | a review; `t` due key: trash; `u` due session: index of expiry |
 //! | event | `e` package number | the package's [`crate::model::Event`]s |
+//! | event | `o` owner number | the account's [`crate::model::Event`]s |
 
+mod account;
 pub mod blob;
 mod codec;
 mod manifest;
 mod package;
+mod revision;
+mod role;
+mod token;
 mod upload;
 
+pub(crate) use account::{decode_password, encode_password};
+pub use account::{AccountKind, AccountRecord, MemberRecord, Membership};
 pub use blob::{BlobRecord, Hold, Location};
 pub use manifest::{ManifestRecord, TagRecord, Target};
 pub use package::{PackageRecord, State};
+pub(crate) use revision::{is_revision, revision_key};
+pub use role::RoleRecord;
+pub use token::TokenRecord;
+pub(crate) use token::{decode_signing_key, encode_signing_key, signing_key, signing_keys};
 pub use upload::{Held, UploadRecord};
 
 use bytes::Bytes;
@@ -52,7 +71,7 @@ pub(crate) mod tag {
     pub(crate) const ROLE_OF: u8 = b'G';
     pub(crate) const TOKEN: u8 = b't';
     pub(crate) const TOKEN_OF: u8 = b'T';
-    pub(crate) const TOKEN_ID: u8 = b'i';
+    pub(crate) const TOKEN_HASH: u8 = b'i';
     pub(crate) const REVISION: u8 = b'r';
     pub(crate) const SIGNING_KEY: u8 = b'k';
     pub(crate) const UPLOAD: u8 = b'u';

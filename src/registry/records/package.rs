@@ -32,6 +32,9 @@ pub struct PackageRecord {
     pub owner: OwnerId,
     /// The byte of its [`Ecosystem`].
     pub ecosystem: u8,
+    /// Its owner's name, folded: part of the repository path, under which it is found. Whoever gives an owner another
+    /// name writes its packages again.
+    pub owner_name: String,
     /// Its name below the owner.
     pub name: String,
     /// Who may read it.
@@ -52,14 +55,26 @@ impl PackageRecord {
         meta(tag::PACKAGE).with(&id.bytes())
     }
 
-    /// The index entry's prefix for a name: what follows is the package's id.
-    pub fn name_prefix(owner: OwnerId, ecosystem: Ecosystem, name: &str) -> Key {
-        Self::names_of(owner, ecosystem).with_text(name)
+    /// The prefix of a repository path's index entry: what follows is the package's id.
+    pub fn name_prefix(name: &PackageName) -> Key {
+        meta(tag::PACKAGE_NAME).with_text(&name.to_string())
     }
 
-    /// The prefix of all names of an owner in an ecosystem.
-    pub fn names_of(owner: OwnerId, ecosystem: Ecosystem) -> Key {
-        meta(tag::PACKAGE_NAME).with(&owner.bytes()).with(&[ecosystem as u8])
+    /// The prefix of the index entries of all repository paths that begin so; empty text for all. The entries sort as
+    /// the paths do, so that a list across owners is one walk and costs what its page does.
+    pub fn paths(beginning: &str) -> Key {
+        meta(tag::PACKAGE_NAME).with(beginning.as_bytes())
+    }
+
+    /// The repository path in such an entry.
+    pub fn path_in(key: &Key) -> Option<&str> {
+        let path = key.bytes.get(1..key.bytes.len().checked_sub(9)?)?;
+        std::str::from_utf8(path).ok()
+    }
+
+    /// The prefix of all pending packages.
+    pub fn pending() -> Key {
+        meta(tag::PENDING)
     }
 
     /// The prefix of an owner's pending packages.
@@ -77,14 +92,19 @@ impl PackageRecord {
         from_json(VERSION, bytes, "package")
     }
 
-    /// As an address, under its owner's name.
-    pub fn target(&self, owner_name: &str) -> Result<PackageTarget> {
+    /// Its name.
+    pub fn package_name(&self) -> Result<PackageName> {
         let ecosystem =
             Ecosystem::from_code(self.ecosystem).ok_or_else(|| corrupt("package", "unknown ecosystem"))?;
+        Ok(PackageName::from_parts(ecosystem, &self.owner_name, &self.name))
+    }
+
+    /// As an address.
+    pub fn target(&self) -> Result<PackageTarget> {
         Ok(PackageTarget {
             id: self.id,
             owner: self.owner,
-            name: PackageName::from_parts(ecosystem, owner_name, &self.name),
+            name: self.package_name()?,
             visibility: self.visibility,
             pending: self.state == State::Pending,
         })
@@ -101,15 +121,46 @@ impl Record for PackageRecord {
     }
 
     fn index(&self) -> BTreeSet<Key> {
-        let named = meta(tag::PACKAGE_NAME)
-            .with(&self.owner.bytes())
-            .with(&[self.ecosystem])
-            .with_text(&self.name)
-            .with(&self.id.bytes());
-        let mut keys = BTreeSet::from([named]);
+        let mut keys = BTreeSet::new();
+        // A record of an ecosystem this program does not know cannot be read, so it is never written either.
+        if let Ok(name) = self.package_name() {
+            keys.insert(Self::name_prefix(&name).with(&self.id.bytes()));
+        }
         if self.state == State::Pending {
             keys.insert(Self::pending_of(self.owner).with(&self.id.bytes()));
         }
         keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_is_these_bytes() {
+        let package = PackageRecord {
+            id: PackageId(1),
+            owner: OwnerId(2),
+            ecosystem: 2,
+            owner_name: "acme".into(),
+            name: "left-pad".into(),
+            visibility: Visibility::Private,
+            state: State::Pending,
+            created: 3,
+            creator: Some(OwnerId(4)),
+        };
+        let golden = b"\x01{\"id\":1,\"owner\":2,\"ecosystem\":2,\"owner_name\":\"acme\",\"name\":\"left-pad\",\
+            \"visibility\":\"private\",\"state\":\"pending\",\"created\":3,\"creator\":4}";
+        assert_eq!(package.value().as_ref(), golden);
+        assert_eq!(PackageRecord::decode(golden).unwrap(), package);
+        assert_eq!(package.key().bytes, b"p\0\0\0\0\0\0\0\x01");
+        let index: Vec<_> = package.index().into_iter().collect();
+        assert_eq!(index[0].bytes, b"P\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01");
+        assert_eq!(index[1].bytes, b"nnpm/acme/left-pad\0\0\0\0\0\0\0\0\x01");
+        assert_eq!(PackageRecord::path_in(&index[1]), Some("npm/acme/left-pad"));
+        assert_eq!(PackageRecord::id_in(&index[1]), Some(PackageId(1)));
+        let visible = PackageRecord { state: State::Visible, ..package };
+        assert_eq!(visible.index().len(), 1);
     }
 }

@@ -110,7 +110,7 @@ impl Receiver {
             Held::File(key) => {
                 let blob = self.registry.blobs.reread(*key, record.offset).await?;
                 let mut hasher = Hasher::new(wanted.algorithm());
-                let mut stream = self.registry.buffers.stream(blob, 0, record.offset);
+                let mut stream = crate::store::BlobStream::of_blob(blob, 0..record.offset, std::sync::Arc::clone(&self.registry.buffers));
                 while let Some(bytes) = stream.next().await {
                     hasher.update(&bytes?);
                 }

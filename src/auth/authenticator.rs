@@ -1,0 +1,287 @@
+//! Who is asking? Turns what was presented into a [`Caller`], the same way for every scheme and every protocol.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::HeaderMap;
+
+use super::{
+    Access, Actor, Caller, Claims, Keyring, LIFETIME, Means, Passwords, Presented, Revision, Secret, TokenHash,
+    TokenKind, TokenSecret, credentials::invalid, password::Stored,
+};
+use crate::{
+    error::{Challenge, Error, Kind, Result},
+    model::{OwnerId, Scopes, Timestamp, TokenId},
+};
+
+/// A user, as signing in sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Which.
+    pub user: OwnerId,
+    /// Its name, folded.
+    pub name: String,
+    /// Not suspended.
+    pub active: bool,
+    /// Administers the installation.
+    pub administrator: bool,
+    /// How many times the password has changed.
+    pub sign_in: u64,
+    /// The principal's revision all this was read at.
+    pub revision: Revision,
+}
+
+/// A token, as checking it sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Which.
+    pub id: TokenId,
+    /// Its kind.
+    pub kind: TokenKind,
+    /// What it may be used for.
+    pub scopes: Scopes,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// For one that stands for a password: the change of password it belongs to.
+    pub sign_in: Option<u64>,
+    /// The credential's revision all this was read at.
+    pub revision: Revision,
+}
+
+/// Where users and tokens come from. Every answer is fresh: what it says was true after the call began.
+#[async_trait]
+pub trait Identities: Send + Sync {
+    /// The token with this hash, and its user. A revoked token is absent.
+    async fn token(&self, hash: &TokenHash) -> Result<Option<(Identity, Credential)>>;
+
+    /// The token of this id, and its user.
+    async fn token_by_id(&self, id: TokenId) -> Result<Option<(Identity, Credential)>>;
+
+    /// The user of this id.
+    async fn user(&self, id: OwnerId) -> Result<Option<Identity>>;
+
+    /// The user of this name, in any case.
+    async fn user_named(&self, name: &str) -> Result<Option<Identity>>;
+
+    /// A user's password hash, if it has a password.
+    async fn password(&self, user: OwnerId) -> Result<Option<String>>;
+
+    /// The keys that sign bearer tokens. `wanted` is a key's number seen in one: if it is unknown, a source that more
+    /// than one process writes looks again.
+    async fn keyring(&self, wanted: Option<u32>) -> Result<Arc<Keyring>>;
+}
+
+/// User names that mean "see the token", as clients and their documentation write them.
+const ANYBODY: [&str; 9] =
+    ["", "token", "<token>", "_token", "__token__", "oauth2", "oauth2accesstoken", "x-access-token", "x-oauth-basic"];
+
+/// A bearer token, as `/token` answers it.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: Secret,
+    /// When it was issued.
+    pub at: Timestamp,
+    /// How long it lives, in seconds.
+    pub lifetime: u64,
+}
+
+/// Checks credentials.
+#[derive(Clone)]
+pub struct Authenticator {
+    identities: Arc<dyn Identities>,
+    passwords: Arc<Passwords>,
+}
+
+impl std::fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authenticator")
+    }
+}
+
+impl Authenticator {
+    /// One that asks this source.
+    pub fn new(identities: Arc<dyn Identities>, passwords: Arc<Passwords>) -> Self {
+        Self { identities, passwords }
+    }
+
+    /// Who sent a request to a registry or an API: anonymous, or the bearer of a token. No password is accepted here, so
+    /// no slow hash is ever on this path, and nothing is written.
+    ///
+    /// # Errors
+    /// Unauthenticated when credentials were sent and are no good: they are never silently ignored.
+    pub async fn authenticate(&self, headers: &HeaderMap, at: Timestamp, request: Arc<str>) -> Result<Caller> {
+        let caller = Caller::anonymous(at, request);
+        match Presented::read(headers)? {
+            Presented::Nothing => Ok(caller),
+            Presented::Bearer(secret) if Keyring::key_of(secret.reveal()).is_some() => {
+                self.bearer(&secret, caller).await
+            }
+            Presented::Bearer(secret) => self.token(None, &secret, &[TokenKind::Personal], caller).await,
+            Presented::Basic { user, secret } => {
+                self.token(Some(&user), &secret, &[TokenKind::Personal], caller).await
+            }
+        }
+    }
+
+    /// Who signs in, at `/token` and sign-in routes: what [`Self::authenticate`] takes except short bearer tokens, which
+    /// must not prolong themselves, and besides refresh tokens and passwords.
+    ///
+    /// # Errors
+    /// Unauthenticated; the same for a user who does not exist, a wrong password and a suspended user.
+    pub async fn sign_in(&self, presented: &Presented, at: Timestamp, request: Arc<str>) -> Result<Caller> {
+        let caller = Caller::anonymous(at, request);
+        match presented {
+            Presented::Nothing => Ok(caller),
+            Presented::Bearer(secret) => self.token(None, secret, &TokenKind::ALL, caller).await,
+            Presented::Basic { user, secret } if TokenSecret::parse(secret.reveal()).is_some() => {
+                self.token(Some(user), secret, &TokenKind::ALL, caller).await
+            }
+            Presented::Basic { user, secret } => self.password(user, secret, caller).await,
+        }
+    }
+
+    /// A bearer token for whoever signed in, good for this and no more.
+    pub async fn issue(&self, caller: &Caller, access: Vec<Access>) -> Result<Issued> {
+        let means = match (caller.credential, caller.sign_in) {
+            (Some(token), _) => Means::Token(token),
+            (None, Some(sign_in)) => Means::Password(sign_in),
+            (None, None) => Means::Anonymous,
+        };
+        let claims = Claims { user: caller.user(), means, access, issued: caller.at };
+        let token = self.identities.keyring(None).await?.sign(&claims)?;
+        Ok(Issued { token: Secret::new(token), at: caller.at, lifetime: LIFETIME })
+    }
+
+    async fn token(
+        &self,
+        name: Option<&str>,
+        secret: &Secret,
+        accepted: &[TokenKind],
+        caller: Caller,
+    ) -> Result<Caller> {
+        let Some(token) = TokenSecret::parse(secret.reveal()) else {
+            return Err(if TokenSecret::resembles(secret.reveal()) {
+                invalid("the token is mangled: its checksum is wrong (was it cut off while copying?)")
+            } else if name.is_none() {
+                invalid("the bearer token is none of ours")
+            } else {
+                invalid(
+                    "passwords are accepted at /token and sign-in pages only; use a token instead, made by: packhouse \
+                     token create --user NAME --scope read:packages",
+                )
+            });
+        };
+        if !accepted.contains(&token.kind()) {
+            return Err(invalid("a refresh token is accepted at /token only"));
+        }
+        let Some((identity, credential)) = self.identities.token(&token.hash()).await? else {
+            return Err(invalid("the token is unknown or was revoked"));
+        };
+        if let Some(name) = name {
+            self.named(name, &identity).await?;
+        }
+        with_token(&identity, &credential, caller)
+    }
+
+    /// A name beside a token may be its user's, one that means nothing, or nobody's at all. Another user's is a mix-up
+    /// that must not pass for that user.
+    async fn named(&self, name: &str, identity: &Identity) -> Result<()> {
+        if name.eq_ignore_ascii_case(&identity.name) || ANYBODY.contains(&name) {
+            return Ok(());
+        }
+        match self.identities.user_named(name).await? {
+            None => Ok(()),
+            Some(_) => Err(invalid("the token belongs to another user than the one named")),
+        }
+    }
+
+    async fn bearer(&self, secret: &Secret, caller: Caller) -> Result<Caller> {
+        let expired = || invalid("the bearer token is no longer good; ask /token for another");
+        let keyring = self.identities.keyring(Keyring::key_of(secret.reveal())).await?;
+        let claims = keyring.open(secret.reveal(), caller.at).ok_or_else(expired)?;
+        let bound = Some(claims.access.into());
+        let Some(user) = claims.user else { return Ok(Caller { bound, ..caller }) };
+        let claimed = match claims.means {
+            Means::Token(id) => Caller { credential: Some(id), ..caller },
+            Means::Password(sign_in) => Caller { sign_in: Some(sign_in), ..caller },
+            Means::Anonymous => return Err(expired()),
+        };
+        recheck(self.identities.as_ref(), &Caller { actor: Actor::User(user), bound, ..claimed }).await
+    }
+
+    async fn password(&self, name: &str, secret: &Secret, caller: Caller) -> Result<Caller> {
+        let identity = self.identities.user_named(name).await?;
+        let hash = match &identity {
+            Some(identity) => self.identities.password(identity.user).await?,
+            None => None,
+        };
+        let stored = match (&identity, &hash) {
+            (Some(identity), Some(hash)) => {
+                Some(Stored { user: identity.user, sign_in: identity.sign_in, hash })
+            }
+            _ => None,
+        };
+        let right = self.passwords.check(stored, secret).await?;
+        match identity {
+            Some(identity) if right && identity.active => {
+                let caller = Caller { sign_in: Some(identity.sign_in), scopes: Scopes::ALL, ..caller };
+                Ok(as_user(&identity, caller))
+            }
+            _ => Err(invalid("the user name or the password is wrong")),
+        }
+    }
+}
+
+/// The caller with what its user and credential are now, by their ids: for a bearer token's claims, and for renewing a
+/// grant whose revisions have passed. Expiry is judged at the caller's moment, which is when the headers arrived.
+///
+/// # Errors
+/// Unauthenticated when the user is suspended or gone, the token revoked, or the password changed.
+pub async fn recheck(identities: &dyn Identities, caller: &Caller) -> Result<Caller> {
+    let ended = || invalid("what this was signed in with is no longer good");
+    let Actor::User(user) = caller.actor else { return Ok(caller.clone()) };
+    if let Some(token) = caller.credential {
+        let (identity, credential) = identities.token_by_id(token).await?.ok_or_else(ended)?;
+        if identity.user != user {
+            return Err(ended());
+        }
+        return with_token(&identity, &credential, caller.clone());
+    }
+    let identity = identities.user(user).await?.ok_or_else(ended)?;
+    if !identity.active || caller.sign_in != Some(identity.sign_in) {
+        return Err(ended());
+    }
+    Ok(as_user(&identity, Caller { scopes: Scopes::ALL, ..caller.clone() }))
+}
+
+fn with_token(identity: &Identity, credential: &Credential, caller: Caller) -> Result<Caller> {
+    if !identity.active {
+        return Err(invalid("the token's user is suspended"));
+    }
+    if credential.expires <= caller.at {
+        return Err(invalid("the token has expired"));
+    }
+    if credential.sign_in.is_some_and(|sign_in| sign_in != identity.sign_in) {
+        return Err(invalid("the password has changed since this token was made"));
+    }
+    let mut caller = as_user(identity, caller);
+    caller.credential = Some(credential.id);
+    caller.scopes = credential.scopes;
+    caller.revisions.push(credential.revision);
+    Ok(caller)
+}
+
+fn as_user(identity: &Identity, caller: Caller) -> Caller {
+    Caller {
+        actor: Actor::User(identity.user),
+        administrator: identity.administrator,
+        revisions: vec![identity.revision],
+        ..caller
+    }
+}
+
+/// Whether a failure says that credentials were good and no longer are.
+pub(super) fn ended(error: &Error) -> bool {
+    error.kind() == Kind::Unauthenticated(Challenge::Invalid)
+}

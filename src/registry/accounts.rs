@@ -1,0 +1,449 @@
+//! Users, organizations, members, passwords.
+
+use super::{
+    Registry, events,
+    records::{
+        AccountKind, AccountRecord, MemberRecord, Membership, PackageRecord, RoleRecord, TokenRecord,
+        decode_password, encode_password,
+    },
+    revisions::{self, Outcome},
+};
+use crate::{
+    auth::{Grant, ManageOwner, Operate, Secret, Subject},
+    error::{Error, Kind, Reason, Result, What},
+    model::{Ecosystem, OwnerId, OwnerName},
+    store::{Batch, Key, MetadataRead, Prefix, Record},
+};
+
+/// The account of an id.
+pub(crate) async fn by_id(view: &dyn MetadataRead, id: OwnerId) -> Result<Option<AccountRecord>> {
+    view.get(&AccountRecord::key_of(id)).await?.map(|bytes| AccountRecord::decode(&bytes)).transpose()
+}
+
+/// The account of a name, in any case.
+pub(crate) async fn by_name(view: &dyn MetadataRead, name: &str) -> Result<Option<AccountRecord>> {
+    // What cannot be a name is nobody's, and must not meet the terminators of keys.
+    if OwnerName::parse(name).is_err() {
+        return Ok(None);
+    }
+    let found = view.scan(&AccountRecord::name_prefix(name), None, 1).await?;
+    match found.first().and_then(|(key, _)| AccountRecord::id_in(key)) {
+        Some(id) => by_id(view, id).await,
+        None => Ok(None),
+    }
+}
+
+/// What a user is in an organization.
+pub(crate) async fn membership(
+    view: &dyn MetadataRead,
+    organization: OwnerId,
+    user: OwnerId,
+) -> Result<Option<Membership>> {
+    Ok(member(view, organization, user).await?.map(|member| member.membership))
+}
+
+async fn member(
+    view: &dyn MetadataRead,
+    organization: OwnerId,
+    user: OwnerId,
+) -> Result<Option<MemberRecord>> {
+    let found = view.get(&MemberRecord::key_of(organization, user)).await?;
+    found.map(|bytes| MemberRecord::decode(&bytes)).transpose()
+}
+
+/// A user's password hash.
+pub(crate) async fn password(view: &dyn MetadataRead, user: OwnerId) -> Result<Option<String>> {
+    view.get(&AccountRecord::password_key(user)).await?.map(|bytes| decode_password(&bytes)).transpose()
+}
+
+/// Everything under a prefix, for what is bounded by people's patience.
+pub(crate) async fn walk(view: &dyn MetadataRead, prefix: &Key) -> Result<Vec<(Key, bytes::Bytes)>> {
+    let mut all = Vec::new();
+    loop {
+        let page = view.scan(prefix, all.last().map(|(key, _)| key), 256).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// A user to be made.
+#[derive(Debug)]
+pub struct NewUser<'a> {
+    /// Its name.
+    pub name: &'a OwnerName,
+    /// Whether it administers the installation.
+    pub administrator: bool,
+    /// Its password, if it is to have one.
+    pub password: Option<&'a Secret>,
+}
+
+/// A member as listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The user's name.
+    pub user: String,
+    /// What the user is there.
+    pub membership: Membership,
+}
+
+fn taken(name: &OwnerName) -> Error {
+    Error::new(Kind::Conflict(What::Owner), format!("there is a user or an organization named {name} already"))
+}
+
+fn nobody(name: &str) -> Error {
+    Error::not_found(What::Owner, format!("there is no user named {name}"))
+}
+
+/// Creates an account in a batch; the name must be free when it is applied.
+pub(crate) fn create(batch: &mut Batch, account: &AccountRecord) {
+    let named = AccountRecord::name_prefix(&account.name);
+    batch.expect_prefix(named.clone(), Prefix::Empty, named);
+    batch.replace(None, Some(account));
+}
+
+/// Stores a password in a batch that stores its account too.
+pub(crate) fn put_password(batch: &mut Batch, user: OwnerId, hash: &str) {
+    batch.put(AccountRecord::password_key(user), encode_password(hash));
+}
+
+/// An account with nothing said yet.
+pub(crate) fn blank(name: &OwnerName, kind: AccountKind, at: crate::model::Timestamp) -> Result<AccountRecord> {
+    Ok(AccountRecord {
+        id: OwnerId::random()?,
+        name: name.as_str().to_owned(),
+        kind,
+        administrator: false,
+        suspended: false,
+        anonymous_reads: true,
+        sign_in: 0,
+        created: at.0,
+    })
+}
+
+impl Registry {
+    /// Makes a user.
+    pub async fn create_user(&self, grant: &Grant<Operate>, user: NewUser<'_>) -> Result<OwnerId> {
+        let hash = match user.password {
+            Some(password) => Some(self.passwords.hash(password).await?),
+            None => None,
+        };
+        let mut account = blank(user.name, AccountKind::User, grant.at())?;
+        account.administrator = user.administrator;
+        account.sign_in = u64::from(hash.is_some());
+        let mut under = self.under(grant);
+        loop {
+            if by_name(self.meta.as_ref(), user.name.as_str()).await?.is_some() {
+                return Err(taken(user.name));
+            }
+            let mut batch = Batch::new();
+            create(&mut batch, &account);
+            if let Some(hash) = &hash {
+                put_password(&mut batch, account.id, hash);
+            }
+            let detail = if user.administrator { "administrator" } else { "" };
+            events::rights(&mut batch, events::stream_of_owner(account.id), grant.caller(), "user.create", detail.into());
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(account.id);
+            }
+        }
+    }
+
+    /// Makes an organization, owned by a user.
+    pub async fn create_organization(
+        &self,
+        grant: &Grant<Operate>,
+        name: &OwnerName,
+        owner: &str,
+    ) -> Result<OwnerId> {
+        let account = blank(name, AccountKind::Organization, grant.at())?;
+        let mut under = self.under(grant);
+        loop {
+            let user = self.user_account(owner).await?;
+            if by_name(self.meta.as_ref(), name.as_str()).await?.is_some() {
+                return Err(taken(name));
+            }
+            let mut batch = Batch::new();
+            create(&mut batch, &account);
+            batch.expect_equals(user.key(), Some(user.value()));
+            let member = MemberRecord {
+                organization: account.id,
+                user: user.id,
+                membership: Membership::Owner,
+                since: grant.at().0,
+            };
+            batch.replace(None, Some(&member));
+            revisions::bump(&mut batch, Subject::Principal(user.id));
+            let detail = format!("owner user:{}", user.id);
+            events::rights(&mut batch, events::stream_of_owner(account.id), grant.caller(), "org.create", detail);
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(account.id);
+            }
+        }
+    }
+
+    /// Sets a user's password. Whatever was signed in with the old one ends with its next request.
+    pub async fn set_password(&self, grant: &Grant<ManageOwner>, password: &Secret) -> Result<()> {
+        let hash = self.passwords.hash(password).await?;
+        let mut under = self.under(grant);
+        loop {
+            let old = self.account(grant).await?;
+            if old.kind != AccountKind::User {
+                return Err(Error::invalid(What::Owner, "organizations have no password; their members sign in"));
+            }
+            let new = AccountRecord { sign_in: old.sign_in + 1, ..old.clone() };
+            let mut batch = Batch::new();
+            batch.replace(Some(&old), Some(&new));
+            put_password(&mut batch, old.id, &hash);
+            revisions::bump(&mut batch, Subject::Principal(old.id));
+            events::rights(&mut batch, events::stream_of_owner(old.id), grant.caller(), "user.password", String::new());
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Suspends a user, or lets it back in. A suspended user is refused by every way of signing in; what it owns stays.
+    pub async fn set_suspended(&self, grant: &Grant<Operate>, user: &str, suspended: bool) -> Result<()> {
+        let mut under = self.under(grant);
+        loop {
+            let old = self.user_account(user).await?;
+            if old.suspended == suspended {
+                return Ok(());
+            }
+            let new = AccountRecord { suspended, ..old.clone() };
+            let mut batch = Batch::new();
+            batch.replace(Some(&old), Some(&new));
+            revisions::bump(&mut batch, Subject::Principal(old.id));
+            let action = if suspended { "user.suspend" } else { "user.resume" };
+            events::rights(&mut batch, events::stream_of_owner(old.id), grant.caller(), action, String::new());
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lets anonymous callers read an owner's public packages, or only those who signed in.
+    pub async fn set_anonymous_reads(&self, grant: &Grant<ManageOwner>, allowed: bool) -> Result<()> {
+        let mut under = self.under(grant);
+        loop {
+            let old = self.account(grant).await?;
+            let new = AccountRecord { anonymous_reads: allowed, ..old.clone() };
+            let mut batch = Batch::new();
+            batch.replace(Some(&old), Some(&new));
+            revisions::bump(&mut batch, Subject::Owner(old.id));
+            let detail = if allowed { "on" } else { "off" };
+            let stream = events::stream_of_owner(old.id);
+            events::rights(&mut batch, stream, grant.caller(), "owner.anonymous-reads", detail.into());
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes a user a member or an owner of an organization, or neither. Who leaves loses the roles on its packages.
+    ///
+    /// # Errors
+    /// Forbidden when it would leave the organization without an owner.
+    pub async fn set_member(
+        &self,
+        grant: &Grant<ManageOwner>,
+        user: &str,
+        membership: Option<Membership>,
+    ) -> Result<()> {
+        let mut under = self.under(grant);
+        loop {
+            let organization = self.account(grant).await?;
+            if organization.kind != AccountKind::Organization {
+                return Err(Error::invalid(What::Owner, format!("{} is a user, not an organization", organization.name)));
+            }
+            let user = self.user_account(user).await?;
+            let old = member(self.meta.as_ref(), organization.id, user.id).await?;
+            if old.as_ref().map(|member| member.membership) == membership {
+                return Ok(());
+            }
+            if membership != Some(Membership::Owner) && old.as_ref().is_some_and(owns) {
+                self.another_owner(&organization, user.id).await?;
+            }
+            let new = membership.map(|membership| MemberRecord {
+                organization: organization.id,
+                user: user.id,
+                membership,
+                since: grant.at().0,
+            });
+            let mut batch = Batch::new();
+            batch.expect_equals(user.key(), Some(user.value()));
+            batch.replace(old.as_ref(), new.as_ref());
+            if new.is_none() {
+                // A role that is given while this runs must not survive it.
+                let given = Subject::RolesAt { user: user.id, owner: organization.id };
+                let known = revisions::read(self.meta.as_ref(), &[given]).await?;
+                revisions::expect(&mut batch, &known);
+                self.take_roles(&mut batch, &RoleRecord::of_user_at(user.id, organization.id), user.id).await?;
+            }
+            revisions::bump(&mut batch, Subject::Owner(organization.id));
+            revisions::bump(&mut batch, Subject::Principal(user.id));
+            let word = match membership {
+                Some(Membership::Owner) => "owner",
+                Some(Membership::Member) => "member",
+                None => "none",
+            };
+            let detail = format!("user:{} {word}", user.id);
+            events::rights(&mut batch, events::stream_of_owner(organization.id), grant.caller(), "org.member", detail);
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The members of an organization, by name.
+    pub async fn members(&self, grant: &Grant<ManageOwner>) -> Result<Vec<Member>> {
+        let view = self.meta.snapshot()?;
+        let mut members = Vec::new();
+        for (_, bytes) in walk(view.as_ref(), &MemberRecord::of(grant.target().id)).await? {
+            let member = MemberRecord::decode(&bytes)?;
+            if let Some(account) = by_id(view.as_ref(), member.user).await? {
+                members.push(Member { user: account.name, membership: member.membership });
+            }
+        }
+        members.sort_by_key(|member| member.user.to_ascii_lowercase());
+        Ok(members)
+    }
+
+    /// Removes a user or an organization, with tokens, memberships and roles. Its name is free again, and who takes it
+    /// inherits nothing.
+    ///
+    /// # Errors
+    /// Forbidden while it owns packages, or is the last owner of an organization.
+    pub async fn remove_account(&self, grant: &Grant<Operate>, name: &str, kind: AccountKind) -> Result<()> {
+        let mut under = self.under(grant);
+        loop {
+            let account = by_name(self.meta.as_ref(), name).await?.filter(|account| account.kind == kind);
+            let account = account.ok_or_else(|| match kind {
+                AccountKind::User => nobody(name),
+                AccountKind::Organization => {
+                    Error::not_found(What::Owner, format!("there is no organization named {name}"))
+                }
+            })?;
+            let mut batch = Batch::new();
+            self.expect_no_packages(&mut batch, &account).await?;
+            self.leave_everything(&mut batch, &account).await?;
+            batch.replace(Some(&account), None);
+            batch.delete(AccountRecord::password_key(account.id));
+            revisions::bump(&mut batch, Subject::Owner(account.id));
+            revisions::bump(&mut batch, Subject::Principal(account.id));
+            let stream = events::stream_of_owner(account.id);
+            events::rights(&mut batch, stream, grant.caller(), "account.remove", account.name.clone());
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn expect_no_packages(&self, batch: &mut Batch, account: &AccountRecord) -> Result<()> {
+        for ecosystem in Ecosystem::ALL {
+            let prefix = PackageRecord::paths(&super::packages::beginning(ecosystem, &account.folded()));
+            if self.meta.any(&prefix).await? {
+                return Err(Error::new(
+                    Kind::Forbidden(Reason::InUse),
+                    format!("{} owns packages (packhouse package list {}); delete them first", account.name, account.name),
+                ));
+            }
+            batch.expect_prefix(prefix.clone(), Prefix::Empty, prefix);
+        }
+        Ok(())
+    }
+
+    /// Ends an account's tokens, memberships, members and roles.
+    async fn leave_everything(&self, batch: &mut Batch, account: &AccountRecord) -> Result<()> {
+        let view = self.meta.as_ref();
+        for (key, _) in walk(view, &MemberRecord::of_user(account.id)).await? {
+            let Some(id) = AccountRecord::id_in(&key) else { continue };
+            // Read before the members are: a change of them from here on makes the batch fail.
+            let known = revisions::read(view, &[Subject::Owner(id)]).await?;
+            let Some(organization) = by_id(view, id).await? else { continue };
+            let Some(old) = member(view, id, account.id).await? else { continue };
+            if owns(&old) {
+                self.another_owner(&organization, account.id).await?;
+            }
+            revisions::expect(batch, &known);
+            batch.replace(Some(&old), None);
+            revisions::bump(batch, Subject::Owner(id));
+        }
+        for (_, bytes) in walk(view, &MemberRecord::of(account.id)).await? {
+            let old = MemberRecord::decode(&bytes)?;
+            batch.replace(Some(&old), None);
+            revisions::bump(batch, Subject::Principal(old.user));
+        }
+        for (key, _) in walk(view, &TokenRecord::of_user(account.id)).await? {
+            let Some(id) = TokenRecord::id_in(&key) else { continue };
+            if let Some(old) = super::tokens::by_id(view, id).await? {
+                batch.replace(Some(&old), None);
+                revisions::bump(batch, Subject::Credential(id));
+            }
+        }
+        self.take_roles(batch, &RoleRecord::of_user(account.id), account.id).await
+    }
+
+    /// Takes the roles under a prefix of their index away.
+    async fn take_roles(&self, batch: &mut Batch, prefix: &Key, user: OwnerId) -> Result<()> {
+        for (key, _) in walk(self.meta.as_ref(), prefix).await? {
+            let Some(package) = RoleRecord::package_in(&key) else { continue };
+            if let Some(bytes) = self.meta.get(&RoleRecord::key_of(package, user)).await? {
+                batch.replace(Some(&RoleRecord::decode(&bytes)?), None);
+                revisions::bump(batch, Subject::Package(package));
+            }
+        }
+        Ok(())
+    }
+
+    async fn another_owner(&self, organization: &AccountRecord, than: OwnerId) -> Result<()> {
+        for (_, bytes) in walk(self.meta.as_ref(), &MemberRecord::of(organization.id)).await? {
+            let member = MemberRecord::decode(&bytes)?;
+            if owns(&member) && member.user != than {
+                return Ok(());
+            }
+        }
+        Err(Error::new(
+            Kind::Forbidden(Reason::InUse),
+            format!("this is the last owner of {}; give it another one first", organization.name),
+        ))
+    }
+
+    /// A page of accounts in the order of their names; what follows begins after the last one's name.
+    pub async fn accounts(
+        &self,
+        _grant: &Grant<Operate>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<AccountRecord>> {
+        let view = self.meta.snapshot()?;
+        let from = after.map(|name| AccountRecord::name_prefix(name).with(&[0xff; 8]));
+        let mut accounts = Vec::new();
+        for (key, _) in view.scan(&AccountRecord::names(), from.as_ref(), limit).await? {
+            if let Some(id) = AccountRecord::id_in(&key)
+                && let Some(account) = by_id(view.as_ref(), id).await?
+            {
+                accounts.push(account);
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// The account a grant was made for.
+    pub(crate) async fn account(&self, grant: &Grant<ManageOwner>) -> Result<AccountRecord> {
+        by_id(self.meta.as_ref(), grant.target().id)
+            .await?
+            .ok_or_else(|| Error::not_found(What::Owner, "the account was removed meanwhile"))
+    }
+
+    async fn user_account(&self, name: &str) -> Result<AccountRecord> {
+        let account = by_name(self.meta.as_ref(), name).await?;
+        account.filter(|account| account.kind == AccountKind::User).ok_or_else(|| nobody(name))
+    }
+}
+
+fn owns(member: &MemberRecord) -> bool {
+    member.membership == Membership::Owner
+}

@@ -1,0 +1,150 @@
+//! Visibility and roles.
+
+use super::{
+    Registry, accounts, events, packages,
+    records::{AccountKind, PackageRecord, RoleRecord},
+    revisions::{self, Outcome},
+};
+use crate::{
+    auth::{Grant, Manage, PackageTarget, Subject},
+    error::{Error, Result, What},
+    model::{OwnerId, PackageId, Role, Timestamp, Visibility},
+    store::{Batch, MetadataRead, Record},
+};
+
+/// A user's direct role on a package.
+pub(crate) async fn role_of(
+    view: &dyn MetadataRead,
+    package: PackageId,
+    user: OwnerId,
+) -> Result<Option<Role>> {
+    Ok(record_of(view, package, user).await?.map(|record| record.role))
+}
+
+async fn record_of(
+    view: &dyn MetadataRead,
+    package: PackageId,
+    user: OwnerId,
+) -> Result<Option<RoleRecord>> {
+    view.get(&RoleRecord::key_of(package, user)).await?.map(|bytes| RoleRecord::decode(&bytes)).transpose()
+}
+
+/// Gives a user the greatest role, whatever it had: the record says the same whoever writes it last.
+pub(crate) fn give_admin(batch: &mut Batch, package: &PackageRecord, user: OwnerId, at: Timestamp) {
+    let record =
+        RoleRecord { package: package.id, user, owner: package.owner, role: Role::Admin, since: at.0 };
+    batch.put(record.key(), record.value());
+    for key in record.index() {
+        batch.put(key, bytes::Bytes::new());
+    }
+    revisions::bump(batch, Subject::RolesAt { user, owner: package.owner });
+}
+
+/// Takes all roles on a package away, in the batch that deletes it.
+pub(crate) async fn take_all(view: &dyn MetadataRead, batch: &mut Batch, package: PackageId) -> Result<()> {
+    let mut after = None;
+    loop {
+        let page = view.scan(&RoleRecord::on(package), after.as_ref(), 256).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(last.clone());
+        for (_, bytes) in &page {
+            batch.replace(Some(&RoleRecord::decode(bytes)?), None);
+        }
+    }
+}
+
+/// A role as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// The user's name.
+    pub user: String,
+    /// The role.
+    pub role: Role,
+}
+
+impl Registry {
+    /// Makes a package public or private.
+    pub async fn set_visibility(&self, grant: &Grant<Manage>, visibility: Visibility) -> Result<()> {
+        let mut under = self.under(grant);
+        loop {
+            let old = self.package(grant.target()).await?;
+            if old.visibility == visibility {
+                return Ok(());
+            }
+            let new = PackageRecord { visibility, ..old.clone() };
+            let mut batch = Batch::new();
+            batch.replace(Some(&old), Some(&new));
+            revisions::bump(&mut batch, Subject::Package(old.id));
+            let detail = visibility.word().to_owned();
+            events::rights(&mut batch, events::stream_of(old.id), grant.caller(), "package.visibility", detail);
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives a user a role on a package, another one, or none.
+    ///
+    /// # Errors
+    /// Not found when there is no such user.
+    pub async fn set_role(&self, grant: &Grant<Manage>, user: &str, role: Option<Role>) -> Result<()> {
+        let mut under = self.under(grant);
+        loop {
+            let account = accounts::by_name(self.meta.as_ref(), user).await?;
+            let account = account.filter(|account| account.kind == AccountKind::User);
+            let account = account
+                .ok_or_else(|| Error::not_found(What::Owner, format!("there is no user named {user}")))?;
+            let package = self.package(grant.target()).await?;
+            let old = record_of(self.meta.as_ref(), package.id, account.id).await?;
+            if old.as_ref().map(|record| record.role) == role {
+                return Ok(());
+            }
+            let new = role.map(|role| RoleRecord {
+                package: package.id,
+                user: account.id,
+                owner: package.owner,
+                role,
+                since: grant.at().0,
+            });
+            let mut batch = Batch::new();
+            // The user must still be there when this is applied: its removal takes its roles along.
+            batch.expect_equals(account.key(), Some(account.value()));
+            batch.replace(old.as_ref(), new.as_ref());
+            revisions::bump(&mut batch, Subject::Package(package.id));
+            revisions::bump(&mut batch, Subject::RolesAt { user: account.id, owner: package.owner });
+            let detail = format!("user:{} {}", account.id, role.map_or("none", Role::word));
+            events::rights(&mut batch, events::stream_of(package.id), grant.caller(), "package.role", detail);
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The roles given on a package, by the users' names.
+    pub async fn roles(&self, grant: &Grant<Manage>) -> Result<Vec<Granted>> {
+        let view = self.meta.snapshot()?;
+        let mut roles = Vec::new();
+        let prefix = RoleRecord::on(grant.target().id);
+        let mut after = None;
+        loop {
+            let page = view.scan(&prefix, after.as_ref(), 256).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            for (_, bytes) in &page {
+                let record = RoleRecord::decode(bytes)?;
+                if let Some(account) = accounts::by_id(view.as_ref(), record.user).await? {
+                    roles.push(Granted { user: account.name, role: record.role });
+                }
+            }
+        }
+        roles.sort_by_key(|granted| granted.user.to_ascii_lowercase());
+        Ok(roles)
+    }
+
+    /// The record of a package that was there when a grant was made.
+    pub(crate) async fn package(&self, target: &PackageTarget) -> Result<PackageRecord> {
+        packages::by_id(self.meta.as_ref(), target.id)
+            .await?
+            .ok_or_else(|| Error::not_found(What::Package, "the package was deleted meanwhile"))
+    }
+}
