@@ -7,8 +7,11 @@
 
 pub mod adapter;
 pub mod auth;
+pub mod config;
 pub mod error;
 pub mod http;
+pub mod jobs;
 pub mod model;
 pub mod registry;
+pub mod server;
 pub mod store;

@@ -7,5 +7,5 @@ pub mod query;
 pub mod range;
 pub mod reply;
 
-pub use body::{Body, ByteStream};
-pub use reply::{Reply, Site};
+pub use body::{Body, ByteStream, Leftover, Pace};
+pub use reply::{Content, Reply, Site};

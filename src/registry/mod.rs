@@ -14,7 +14,9 @@ pub mod permissions;
 pub mod records;
 mod referrers;
 pub(crate) mod revisions;
+mod status;
 pub mod tokens;
+mod trash;
 mod uploads;
 
 use std::{pin::Pin, sync::Arc};

@@ -1,0 +1,24 @@
+//! How the stores are doing, for health questions and the metrics page. No grant: nothing here is anybody's.
+
+use super::Registry;
+use crate::error::Result;
+
+impl Registry {
+    /// Whether writes can succeed now.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn health(&self) -> Result<()> {
+        self.meta.health()
+    }
+
+    /// Bytes free for uploads.
+    pub fn space(&self) -> Result<u64> {
+        self.blobs.space()
+    }
+
+    /// Figures of the metadata engine: name, value.
+    pub fn figures(&self) -> Vec<(&'static str, u64)> {
+        self.meta.figures()
+    }
+}

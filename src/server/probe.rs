@@ -1,0 +1,62 @@
+//! `/healthz`: the process answers. `/readyz`: it can do its work, and is not on its way out. Neither tells a stranger
+//! anything else.
+
+use http::{Method, StatusCode, header};
+
+use tokio::sync::watch;
+
+use super::{pipeline::own_error, tasks::Phase};
+use crate::{
+    error::{Error, Kind},
+    http::Reply,
+    registry::Registry,
+};
+
+/// Answers health questions.
+#[derive(Debug)]
+pub(super) struct Probe {
+    phase: watch::Receiver<Phase>,
+    reserve: u64,
+}
+
+impl Probe {
+    pub(super) fn new(phase: watch::Receiver<Phase>, reserve: u64) -> Self {
+        Self { phase, reserve }
+    }
+
+    /// The answer, if this is a health question.
+    pub(super) fn answer(&self, method: &Method, path: &str, registry: &Registry) -> Option<Reply> {
+        let (status, text) = match path {
+            "/healthz" => (StatusCode::OK, "ok"),
+            "/readyz" => match self.obstacle(registry) {
+                None => (StatusCode::OK, "ready"),
+                Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
+            },
+            _ => return None,
+        };
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return Some(
+                own_error(&Error::new(Kind::Unsupported, "GET or HEAD")).header(header::ALLOW, "GET, HEAD"),
+            );
+        }
+        let reply = Reply::new(status)
+            .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+            .header(header::CACHE_CONTROL, "no-store");
+        Some(reply.bytes(format!("{text}\n")))
+    }
+
+    /// Why not to send requests here.
+    pub(super) fn obstacle(&self, registry: &Registry) -> Option<&'static str> {
+        if *self.phase.borrow() > Phase::Running {
+            return Some("draining");
+        }
+        if registry.health().is_err() {
+            return Some("the store cannot be written");
+        }
+        match registry.space() {
+            Ok(free) if free >= self.reserve => None,
+            Ok(_) => Some("free space is below the reserve"),
+            Err(_) => Some("free space is unknown"),
+        }
+    }
+}
