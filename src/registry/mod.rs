@@ -92,6 +92,11 @@ impl Registry {
         Authenticator::new(Arc::clone(&self.directory) as _, Arc::clone(&self.passwords))
     }
 
+    /// Whether anonymous callers may read public packages at all.
+    pub fn anonymous_reads(&self) -> bool {
+        self.settings.anonymous_reads
+    }
+
     /// Largest blob taken, in bytes.
     pub fn max_blob(&self) -> u64 {
         self.settings.max_blob

@@ -169,6 +169,8 @@ impl Registry {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Packages> {
+        // No path holds a NUL, and index entries use it: what a client writes behind one changes nothing in the order.
+        let after = after.map(|path| path.split('\0').next().unwrap_or_default());
         let view = self.meta.snapshot()?;
         let mut eyes = Eyes { registry: self, view: view.as_ref(), viewer, owners: HashMap::new() };
         let mut packages = Vec::new();
