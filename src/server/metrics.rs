@@ -70,6 +70,15 @@ impl Maker {
         self.add(IntGauge::new(name, help))
     }
 
+    /// The process: its version, memory, files, processor time.
+    fn process(&self) -> Result<()> {
+        let help = Opts::new("packhouse_build_info", "The version that runs; always 1.");
+        self.add(IntGaugeVec::new(help, &["version"]))?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        self.0.register(Box::new(ProcessCollector::for_self())).map_err(Error::internal)
+    }
+
     fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec> {
         let options = HistogramOpts::new(name, help).buckets(DURATIONS.to_vec());
         self.add(HistogramVec::new(options, labels))
@@ -83,12 +92,7 @@ impl Metrics {
     /// Internal when two families have one name.
     pub fn new() -> Result<Self> {
         let make = Maker(Families::new());
-        let build = IntGaugeVec::new(
-            Opts::new("packhouse_build_info", "The version that runs; always 1."),
-            &["version"],
-        );
-        make.add(build)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        make.0.register(Box::new(ProcessCollector::for_self())).map_err(Error::internal)?;
+        make.process()?;
         let metrics = Self {
             requests: make.counters(
                 "packhouse_http_requests_total",
@@ -217,7 +221,15 @@ impl Metrics {
         family.observe(took.as_secs_f64());
     }
 
-    /// The page, in Prometheus' text format.
+    /// What is counted here, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// Internal when a family cannot be written.
+    pub fn text(&self) -> Result<String> {
+        TextEncoder::new().encode_to_string(&self.families.gather()).map_err(Error::internal)
+    }
+
+    /// The whole page: that, and how the stores are doing.
     ///
     /// # Errors
     /// Internal when a family cannot be written.

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     adapter::Head,
-    auth::{Caller, Policy},
+    auth::{Authenticator, Caller, Policy},
     config::{Challenge, Config},
     error::{Error, Kind, Result, What},
     http::{Body, Content, Leftover, Pace, Reply, Site, reply},
@@ -45,6 +45,13 @@ pub trait Authenticate: Send + Sync {
     /// # Errors
     /// Unauthenticated when credentials are there and no good.
     async fn authenticate(&self, headers: &HeaderMap, at: Timestamp, request: Arc<str>) -> Result<Caller>;
+}
+
+#[async_trait]
+impl Authenticate for Authenticator {
+    async fn authenticate(&self, headers: &HeaderMap, at: Timestamp, request: Arc<str>) -> Result<Caller> {
+        Self::authenticate(self, headers, at, request).await
+    }
 }
 
 /// What serves the requests of a listener.
