@@ -1,0 +1,10 @@
+//! The server by itself, over the wire, with a small protocol of its own in place of the real adapters.
+
+mod harness;
+mod limits;
+mod pipeline;
+mod refusal;
+mod slow;
+mod stop;
+mod tls;
+mod wire;
