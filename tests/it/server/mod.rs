@@ -1,6 +1,7 @@
 //! The server by itself, over the wire, with a small protocol of its own in place of the real adapters.
 
 mod harness;
+mod http2;
 mod limits;
 mod pipeline;
 mod refusal;
