@@ -16,6 +16,7 @@ mod referrers;
 pub(crate) mod revisions;
 mod status;
 pub mod tokens;
+mod trash;
 mod uploads;
 
 use std::{pin::Pin, sync::Arc};

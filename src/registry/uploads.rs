@@ -112,8 +112,9 @@ impl Registry {
         detached(async move {
             let _claim = receiver.registry.sessions.claim(id).await?;
             let old = receiver.load(id).await?;
-            let (new, hasher, result) = receiver.receive(&old, chunk).await?;
-            receiver.save(&old, new, &hasher).await?;
+            let (mut new, hasher, result) = receiver.receive(&old, chunk).await?;
+            new.hash = hasher.save().into();
+            receiver.save(&old, new).await?;
             result
         })
         .await
@@ -133,14 +134,25 @@ impl Registry {
         let receiver = self.receiver(grant);
         detached(async move {
             let _claim = receiver.registry.sessions.claim(id).await?;
-            let mut old = receiver.load(id).await?;
+            let old = receiver.load(id).await?;
+            let mut new = old.clone();
             if let Some(chunk) = chunk {
-                let (new, hasher, result) = receiver.receive(&old, chunk).await?;
-                // The last chunk is recorded too: a commit that fails after this can be repeated without the bytes.
-                old = receiver.save(&old, new, &hasher).await?;
-                result?;
+                let (received, hasher, result) = receiver.receive(&old, chunk).await?;
+                new = received;
+                new.hash = hasher.save().into();
+                if let Err(error) = result {
+                    receiver.save(&old, new).await?;
+                    return Err(error);
+                }
             }
-            receiver.finish(Some(old.clone()), old, digest).await
+            match receiver.finish(Some(&old), &new, digest).await {
+                // The decision is to be taken again: recorded like this, it can be without the bytes.
+                Err(error) if error.kind() == Kind::StaleGrant => {
+                    receiver.save(&old, new).await?;
+                    Err(error)
+                }
+                other => other,
+            }
         })
         .await
     }
@@ -157,7 +169,7 @@ impl Registry {
                 receiver.discard(&record).await;
                 return Err(error);
             }
-            receiver.finish(None, record, digest).await
+            receiver.finish(None, &record, digest).await
         })
         .await
     }
@@ -231,26 +243,30 @@ impl Receiver {
         if old.start == self.registry.start {
             return Ok(old);
         }
-        let mut new = old.clone();
-        new.start = self.registry.start;
         if let Held::File(key) = old.held
             && !self.registry.still_there(key, &old).await?
         {
-            new.offset = 0;
-            new.held = Held::Row(bytes::Bytes::new());
-            let algorithm = Hasher::restore(&old.hash).map_or(Algorithm::Sha256, |hasher| hasher.algorithm());
-            new.hash = Hasher::new(algorithm).save().into();
+            return self.restart(&old).await;
         }
-        let mut batch = Batch::new();
-        batch.replace(Some(&old), Some(&new));
-        batch.lazy = true;
-        self.registry.meta.commit(batch).await.map_err(failed)?;
-        Ok(new)
+        let new = UploadRecord { start: self.registry.start, ..old.clone() };
+        self.save(&old, new).await
+    }
+
+    /// Begins a session again whose bytes are gone. Under a new key: the old one may have become a blob's.
+    async fn restart(&self, old: &UploadRecord) -> Result<UploadRecord> {
+        let algorithm = Hasher::restore(&old.hash).map_or(Algorithm::Sha256, |hasher| hasher.algorithm());
+        let new = UploadRecord {
+            offset: 0,
+            held: Held::Row(bytes::Bytes::new()),
+            hash: Hasher::new(algorithm).save().into(),
+            start: self.registry.start,
+            ..old.clone()
+        };
+        self.save(old, new).await
     }
 
     /// Records how far a session came.
-    async fn save(&self, old: &UploadRecord, mut new: UploadRecord, hasher: &Hasher) -> Result<UploadRecord> {
-        new.hash = hasher.save().into();
+    async fn save(&self, old: &UploadRecord, mut new: UploadRecord) -> Result<UploadRecord> {
         let last = old.opened.plus_seconds(self.registry.settings.max_upload_time);
         new.expires = Timestamp::now().plus_seconds(self.registry.settings.session_ttl).min(last);
         let mut batch = Batch::new();

@@ -21,18 +21,18 @@ impl Receiver {
     /// Makes the session's bytes, all synced, the blob `digest`. `stored` is the session's row, if it has one.
     pub(super) async fn finish(
         &self,
-        stored: Option<UploadRecord>,
-        record: UploadRecord,
+        stored: Option<&UploadRecord>,
+        record: &UploadRecord,
         digest: Digest,
     ) -> Result<u64> {
-        let found = self.digest_of(&record, digest).await;
+        let found = self.digest_of(record, digest).await;
         match found {
             Ok(found) if found == digest => {}
             other => {
-                match &stored {
-                    Some(row) => self.drop_session(row).await?,
-                    None => self.discard(&record).await,
+                if let Some(row) = stored {
+                    self.drop_session(row).await?;
                 }
+                self.discard(record).await;
                 let found = other?;
                 return Err(Error::invalid(What::Digest, format!("the bytes have the digest {found}")));
             }
@@ -48,7 +48,7 @@ impl Receiver {
         };
         let blob = BlobRecord { digest, size: record.offset, location, created: self.at };
         for _ in 0..ATTEMPTS {
-            match self.commit(&stored, &record, &blob).await {
+            match self.commit(stored, record, &blob).await {
                 Ok(()) => return Ok(blob.size),
                 Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
                     return Err(Error::new(Kind::StaleGrant, "your rights changed during the upload; try again"));
@@ -63,7 +63,7 @@ impl Receiver {
 
     async fn commit(
         &self,
-        stored: &Option<UploadRecord>,
+        stored: Option<&UploadRecord>,
         record: &UploadRecord,
         blob: &BlobRecord,
     ) -> Result<(), CommitError> {

@@ -85,7 +85,16 @@ impl Receiver {
             .ok_or_else(|| Error::internal("the hash state of an upload was written by another version"))?;
         Ok(match &old.held {
             Held::Row(bytes) => Sink::Row(BytesMut::from(bytes.as_ref()), hasher),
-            Held::File(key) => Sink::File(*key, self.registry.blobs.write(*key, old.offset, hasher).await?),
+            Held::File(key) => match self.registry.blobs.write(*key, old.offset, hasher).await {
+                Ok(writer) => Sink::File(*key, writer),
+                // The row is right about its bytes, except after a commit that failed half-way: they were published
+                // and nothing points at them. The client is told to begin again.
+                Err(error) if matches!(error.kind(), Kind::Offset { .. }) => {
+                    self.restart(old).await?;
+                    return Err(out_of_order(0));
+                }
+                Err(error) => return Err(error),
+            },
         })
     }
 
