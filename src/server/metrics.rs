@@ -1,6 +1,6 @@
 //! What is counted, and the page that shows it. Labels are words of ours, never what a client sent.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -236,22 +236,44 @@ impl Metrics {
     pub(super) fn page(&self, registry: &Registry, probe: &Probe, reserve: u64) -> Result<String> {
         let mut page =
             TextEncoder::new().encode_to_string(&self.families.gather()).map_err(Error::internal)?;
-        let mut figure = |name: &str, help: &str, value: u64| {
-            // The engine's counters end in _total, and everything that does is a counter.
+        let mut figure = |name: &str, help: &str, value: f64| {
+            // Everything that ends in _total is a counter.
             let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-            // Writing to memory cannot fail.
-            let _written =
-                write!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n").is_ok();
+            let name = format!("packhouse_{name}");
+            page.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
         };
-        figure("packhouse_ready", "Whether /readyz says so.", probe.obstacle(registry).is_none().into());
+        let ready = probe.obstacle(registry).is_none();
+        figure("ready", "Whether /readyz says so.", f64::from(u8::from(ready)));
         if let Ok(free) = registry.space() {
-            figure("packhouse_space_free_bytes", "Bytes free for uploads.", free);
+            figure("space_free_bytes", "Bytes free for uploads.", free as f64);
         }
-        figure("packhouse_space_reserve_bytes", "Free bytes below which uploads are refused.", reserve);
+        figure("space_reserve_bytes", "Free bytes below which uploads are refused.", reserve as f64);
+        for (name, value) in registry.activity() {
+            figure(name, "What the registry is doing now.", value as f64);
+        }
         for (name, value) in registry.figures() {
-            figure(&format!("packhouse_store_{name}"), "A figure of the metadata engine.", value);
+            let (name, value) = engine_figure(name, value);
+            figure(&name, "A figure of the metadata engine.", value);
         }
         Ok(page)
+    }
+}
+
+/// An engine's figure by Prometheus' rules for names: counters end in `_total`, time is in seconds.
+fn engine_figure(name: &str, value: u64) -> (String, f64) {
+    const COUNTERS: [&str; 6] =
+        ["commits", "commits_refused", "commits_failed", "commit_groups", "reopened", "background_errors"];
+    let seconds = value as f64 / 1e6;
+    if let Some(stem) = name.strip_suffix("_micros_sum") {
+        (format!("store_{stem}_seconds_total"), seconds)
+    } else if let Some(stem) = name.strip_suffix("_micros_max") {
+        (format!("store_{stem}_seconds_max"), seconds)
+    } else if let Some(stem) = name.strip_suffix("_count") {
+        (format!("store_{stem}s_total"), value as f64)
+    } else if COUNTERS.contains(&name) {
+        (format!("store_{name}_total"), value as f64)
+    } else {
+        (format!("store_{name}"), value as f64)
     }
 }
 
@@ -301,5 +323,23 @@ impl Serve for Page {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         link.pulse.request_ended();
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_names_as_prometheus_wants_them() {
+        for (name, wanted, value) in [
+            ("commits", "store_commits_total", 2e6),
+            ("sync_count", "store_syncs_total", 2e6),
+            ("sync_micros_sum", "store_sync_seconds_total", 2.0),
+            ("sync_micros_max", "store_sync_seconds_max", 2.0),
+            ("memtable_bytes", "store_memtable_bytes", 2e6),
+        ] {
+            assert_eq!(engine_figure(name, 2_000_000), (wanted.to_owned(), value));
+        }
     }
 }

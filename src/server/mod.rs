@@ -48,7 +48,6 @@ pub use self::{
     tasks::Phase,
 };
 use crate::{
-    auth::Policy,
     config::{Config, Limits},
     error::{Error, Result},
     jobs::{self, Job},
@@ -59,8 +58,6 @@ use crate::{
 pub struct Parts {
     /// The domain.
     pub registry: Arc<Registry>,
-    /// Decides.
-    pub policy: Policy,
     /// Reads credentials.
     pub gate: Arc<dyn Authenticate>,
     /// Which adapter serves a first path segment; [`standard`] outside of tests.
@@ -69,6 +66,15 @@ pub struct Parts {
     pub control: Option<Control>,
     /// Background jobs.
     pub jobs: Vec<Job>,
+}
+
+impl Parts {
+    /// The adapters, the jobs and the credentials of this program, over this registry.
+    pub fn new(registry: Registry) -> Self {
+        let gate = Arc::new(registry.authenticator());
+        let (table, jobs) = (standard as Table, jobs::standard());
+        Self { registry: Arc::new(registry), gate, table, control: None, jobs }
+    }
 }
 
 impl std::fmt::Debug for Parts {

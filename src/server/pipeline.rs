@@ -98,7 +98,6 @@ impl Ask {
 /// What all requests share.
 pub struct Pipeline {
     registry: Arc<Registry>,
-    policy: Policy,
     gate: Arc<dyn Authenticate>,
     table: Table,
     limiter: Limiter,
@@ -122,7 +121,6 @@ impl Pipeline {
         let limits = config.limits.clone();
         Ok(Self {
             registry: parts.registry,
-            policy: parts.policy,
             gate: parts.gate,
             table: parts.table,
             pace: Pace { idle: limits.body_idle_time.0, rate: limits.body_rate.0 },
@@ -141,7 +139,7 @@ impl Pipeline {
     }
 
     pub(super) fn policy(&self) -> &Policy {
-        &self.policy
+        self.registry.policy()
     }
 
     pub(super) fn gate(&self) -> &dyn Authenticate {

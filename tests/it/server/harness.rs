@@ -13,12 +13,12 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use packhouse::{
     adapter::{Adapter, Cx, Head},
-    auth::{Actor, Caller, Policy},
+    auth::{Actor, Caller},
     config::{Config, Span},
     error::{Challenge, Error, Kind, Result, What},
     http::{Body, ByteStream, Reply, Site, reply},
     model::{OwnerId, Timestamp},
-    registry::{Directory, Registry, Settings},
+    registry::{Registry, Settings},
     server::{App, Authenticate, Entry, Parts, Running, entry},
     store::memory::{MemoryBlobs, MemoryStore},
 };
@@ -133,11 +133,9 @@ fn table(segment: &str) -> Option<Entry> {
 }
 
 pub fn parts() -> Parts {
-    let meta = Arc::new(MemoryStore::new());
-    let registry = Registry::open(meta.clone(), Arc::new(MemoryBlobs::new()), Settings::default()).unwrap();
-    let policy = Policy::new(Arc::new(Directory::new(meta, true)));
-    let gate = Arc::new(Gate);
-    Parts { registry: Arc::new(registry), policy, gate, table, control: None, jobs: Vec::new() }
+    let (meta, blobs) = (Arc::new(MemoryStore::new()), Arc::new(MemoryBlobs::new()));
+    let registry = Registry::open(meta, blobs, Settings::default()).unwrap();
+    Parts { gate: Arc::new(Gate), table, jobs: Vec::new(), ..Parts::new(registry) }
 }
 
 /// A configuration for tests: free ports, short deadlines.
