@@ -148,12 +148,12 @@ impl Metrics {
             jobs: make.counters(
                 "packhouse_job_runs_total",
                 "Steps of background jobs.",
-                &["job", "outcome"],
+                &["task", "outcome"],
             )?,
             job_durations: make.histograms(
                 "packhouse_job_duration_seconds",
                 "Duration of a job's step.",
-                &["job"],
+                &["task"],
             )?,
             families: make.0.clone(),
         };
@@ -341,5 +341,24 @@ mod tests {
         ] {
             assert_eq!(engine_figure(name, 2_000_000), (wanted.to_owned(), value));
         }
+    }
+
+    /// Every name the dashboard asks for is one that the page can have.
+    #[test]
+    fn the_dashboard_asks_for_what_there_is() {
+        let dashboard = include_str!("../../config/grafana-dashboard.json");
+        let ours = [include_str!("metrics.rs"), include_str!("../registry/status.rs")].concat();
+        let quoted = |text: &'static str| text.split('"').skip(1).step_by(2);
+        let engine = quoted(include_str!("../store/rocks/mod.rs")).map(|name| engine_figure(name, 0).0);
+        let engine: std::collections::HashSet<_> = engine.collect();
+        let mut asked = 0;
+        for name in dashboard.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            let Some(rest) = name.strip_prefix("packhouse_") else { continue };
+            asked += 1;
+            let whole = name.strip_suffix("_bucket").unwrap_or(name);
+            let known = [whole, rest].iter().any(|name| ours.contains(&format!("\"{name}\"")));
+            assert!(known || engine.contains(rest), "{name}");
+        }
+        assert!(asked > 40, "{asked}");
     }
 }
