@@ -5,7 +5,6 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
 };
 
 use clap::Args;
@@ -16,7 +15,6 @@ use crate::{
     auth::{Caller, Secret},
     config::{Config, Overrides},
     error::{Error, Kind, Result},
-    jobs,
     model::Timestamp,
     registry::{FirstUser, Registry},
     server::{self, Parts},
@@ -106,14 +104,7 @@ async fn run(config: &Config, options: &Options) -> Result<()> {
             format!("first start: the password of {} is in {}\n", first.name, file.display())
         }
     };
-    let parts = Parts {
-        policy: registry.policy().clone(),
-        gate: Arc::new(registry.authenticator()),
-        registry: Arc::new(registry),
-        table: server::standard,
-        control: Some(control::serve),
-        jobs: jobs::standard(),
-    };
+    let parts = Parts { control: Some(control::serve), ..Parts::new(registry) };
     server::run(config, parts, &greeting).await
 }
 

@@ -298,7 +298,7 @@ impl Both {
                 }
             }
             Op::Expire => {
-                world.registry.expire_pending(NOW.plus_seconds(1), |_, _| {}).await.unwrap();
+                world.registry.expire_unused(NOW.plus_seconds(48 * 3600)).await.unwrap();
                 let gone: Vec<String> = oracle
                     .packages
                     .iter()

@@ -291,7 +291,7 @@ async fn a_deleted_and_made_again_name_is_another_package() {
     world.user("ada").await;
     let ada = world.caller("ada").await;
     let old = world.publish(&ada, "ada/app").await.unwrap();
-    world.registry.expire_pending(NOW.plus_seconds(1), |_, _| {}).await.unwrap();
+    world.registry.expire_unused(NOW.plus_seconds(48 * 3600)).await.unwrap();
     world.push(&ada, "ada/app").await.unwrap();
     assert_eq!(kind(world.registry.policy().renew(&old).await), Kind::StaleGrant);
     assert_eq!(kind(world.put(&old, "1").await), Kind::StaleGrant);
