@@ -75,7 +75,8 @@ impl Health {
     fn check(&self) -> Result<()> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some((when, why)) if when.elapsed() < SHY => {
-                Err(Error::new(Kind::Unavailable, "the blob store cannot be written now").because(why.clone()))
+                Err(Error::new(Kind::Unavailable, "the blob store cannot be written now")
+                    .because(why.clone()))
             }
             _ => Ok(()),
         }
@@ -115,7 +116,8 @@ impl DirectoryBlobs {
         }
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         // A reader's file is not to take the place of a connection.
-        let open = limit.map_or(OPEN_FILES, |most| usize::try_from(most / 4).unwrap_or(OPEN_FILES).min(OPEN_FILES));
+        let open =
+            limit.map_or(OPEN_FILES, |most| usize::try_from(most / 4).unwrap_or(OPEN_FILES).min(OPEN_FILES));
         let inner = Arc::new(Inner {
             blobs,
             uploads,
@@ -184,8 +186,12 @@ impl Inner {
 
     /// Opens an upload's file so that it holds exactly `offset` bytes.
     fn open_upload(&self, key: PhysicalKey, offset: u64) -> Result<File> {
-        let opened =
-            OpenOptions::new().write(true).create(offset == 0).truncate(false).mode(0o600).open(self.upload(key));
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(offset == 0)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.upload(key));
         let file = match opened {
             Ok(file) => file,
             // Made but never synced, and then the machine went down: the upload begins again.
@@ -208,13 +214,17 @@ impl Inner {
         match size_of(&from)? {
             Some(stored) if stored == size => name(&from, &to, size)?,
             Some(stored) => {
-                return Err(Error::internal(format!("upload {key} holds {stored} bytes, not the {size} to be published")));
+                return Err(Error::internal(format!(
+                    "upload {key} holds {stored} bytes, not the {size} to be published"
+                )));
             }
             // Published before, perhaps by a call whose folder sync did not come to its end: that is repeated below.
             None => match size_of(&to)? {
                 Some(stored) if stored == size => {}
                 Some(stored) => {
-                    return Err(Error::internal(format!("blob {key} holds {stored} bytes, not the {size} published")));
+                    return Err(Error::internal(format!(
+                        "blob {key} holds {stored} bytes, not the {size} published"
+                    )));
                 }
                 None => return Err(Error::internal(format!("there is no upload {key} to publish"))),
             },
@@ -360,7 +370,8 @@ impl BlobStore for DirectoryBlobs {
 
     fn space(&self) -> Result<u64> {
         self.inner.health.check()?;
-        let space = rustix::fs::statvfs(&self.inner.uploads).map_err(|cause: Errno| read_failure(cause.into()))?;
+        let space =
+            rustix::fs::statvfs(&self.inner.uploads).map_err(|cause: Errno| read_failure(cause.into()))?;
         if space.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
             return Err(Error::new(Kind::Unavailable, "the blob store is mounted read-only"));
         }

@@ -46,6 +46,9 @@ pub(super) struct State {
     pub(super) figures: Figures,
     #[cfg(test)]
     pub(super) inject: Mutex<Option<Inject>>,
+    /// While a test holds this, what is sent gathers in one group.
+    #[cfg(test)]
+    pub(super) gate: Arc<Mutex<()>>,
 }
 
 /// Counts since the start.
@@ -98,7 +101,12 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn new(slot: Arc<Slot>, state: Arc<State>, inbox: Receiver<Request>, options: RocksOptions) -> Self {
+    pub(super) fn new(
+        slot: Arc<Slot>,
+        state: Arc<State>,
+        inbox: Receiver<Request>,
+        options: RocksOptions,
+    ) -> Self {
         Self { slot, state, inbox, options, numbers: Numbers::default(), unsynced: false, reopen_at: None }
     }
 
@@ -112,6 +120,8 @@ impl Committer {
             match received {
                 Ok(request) if self.reopen_at.is_some() => self.turn_away(request),
                 Ok(request) => {
+                    #[cfg(test)]
+                    drop(lock(&self.state.gate));
                     let group = self.collect(request);
                     self.commit(group);
                 }
@@ -143,7 +153,10 @@ impl Committer {
 
     fn commit(&mut self, requests: Vec<Request>) {
         let Some(engine) = self.slot.now() else {
-            self.fail(requests.into_iter().map(|request| request.answer), &Error::internal("the slot is empty"));
+            self.fail(
+                requests.into_iter().map(|request| request.answer),
+                &Error::internal("the slot is empty"),
+            );
             return;
         };
         let mut group = Group::new(&engine, &self.numbers);
@@ -220,7 +233,8 @@ impl Committer {
     fn turn_away(&self, request: Request) {
         self.state.figures.failed.fetch_add(1, Relaxed);
         let error = self.state.health().err();
-        let error = error.unwrap_or_else(|| Error::new(Kind::Unavailable, "the metadata store is being opened anew"));
+        let error =
+            error.unwrap_or_else(|| Error::new(Kind::Unavailable, "the metadata store is being opened anew"));
         let _ = request.answer.send(Err(CommitError::Failed(error)));
     }
 
@@ -245,8 +259,9 @@ impl Committer {
     /// Whether the folder takes and keeps a file, and has room for what opening flushes.
     fn writable(&self) -> Result<()> {
         let setup = self.slot.setup();
-        let unavailable =
-            |cause: std::io::Error| Error::new(Kind::Unavailable, "the metadata folder cannot be written").because(cause);
+        let unavailable = |cause: std::io::Error| {
+            Error::new(Kind::Unavailable, "the metadata folder cannot be written").because(cause)
+        };
         let space = rustix::fs::statvfs(&setup.path).map_err(|cause| unavailable(cause.into()))?;
         let needed = setup.memory as u64;
         if space.f_bavail.saturating_mul(space.f_frsize) < needed {

@@ -9,6 +9,8 @@ mod engine;
 mod group;
 mod options;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::File,
@@ -66,6 +68,12 @@ impl RocksStore {
             .spawn(|| committer.run())
             .map_err(Error::internal)?;
         Ok(Self { slot, state, room, most, sender: Some(sender), thread: Some(thread), _lock: None })
+    }
+
+    /// While it is locked, the committer takes no group.
+    #[cfg(test)]
+    pub(super) fn gate(&self) -> Arc<std::sync::Mutex<()>> {
+        Arc::clone(&self.state.gate)
     }
 
     /// Keeps a lock as long as the database may be open.
@@ -207,6 +215,7 @@ impl MetadataRead for Moments {
             return self.0.read(|engine, moment| engine.scan(moment, prefix, after, limit));
         }
         let (view, prefix, after) = (Arc::clone(&self.0), prefix.clone(), after.cloned());
-        blocking(move || view.read(|engine, moment| engine.scan(moment, &prefix, after.as_ref(), limit))).await
+        blocking(move || view.read(|engine, moment| engine.scan(moment, &prefix, after.as_ref(), limit)))
+            .await
     }
 }
