@@ -10,6 +10,8 @@
 
 mod lane;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{
@@ -57,26 +59,29 @@ struct Inner {
     health: Arc<Health>,
 }
 
-/// Whether the disk took the last write.
+/// Whether the disk took the last write: when it did not, and what it said.
 #[derive(Default)]
-struct Health(Mutex<Option<(Instant, String)>>);
+struct Health(Mutex<Option<(Instant, Kind, String)>>);
 
 impl Health {
     fn good(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn bad(&self, cause: &io::Error) {
+    /// Takes note of a failed write and says it in our words.
+    fn bad(&self, cause: io::Error) -> Error {
         tracing::error!(%cause, "the blob store could not be written");
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), cause.to_string()));
+        let why = cause.to_string();
+        let error = write_failure(cause);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.kind(), why));
+        error
     }
 
     /// Refuses for a while after a failure; then somebody must try, or nobody would ever learn that it works again.
     fn check(&self) -> Result<()> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((when, why)) if when.elapsed() < SHY => {
-                Err(Error::new(Kind::Unavailable, "the blob store cannot be written now")
-                    .because(why.clone()))
+            Some((when, kind, why)) if when.elapsed() < SHY => {
+                Err(Error::new(*kind, "the blob store cannot be written now").because(why.clone()))
             }
             _ => Ok(()),
         }
@@ -231,10 +236,7 @@ impl Inner {
         }
         // The bytes were synced before they got this name, so whoever finds the name after a power cut finds them
         // whole. Only now may a record be written that promises it.
-        sync_folder(&self.folder(key)).map_err(|cause| {
-            self.health.bad(&cause);
-            write_failure(cause)
-        })
+        sync_folder(&self.folder(key)).map_err(|cause| self.health.bad(cause))
     }
 
     fn list(&self, after: Option<PhysicalKey>, limit: usize) -> Result<Vec<PhysicalKey>> {
@@ -300,7 +302,7 @@ impl BlobStore for DirectoryBlobs {
         self.inner.stop_writer(key).await;
         let inner = Arc::clone(&self.inner);
         let file = blocking(move || inner.open_upload(key, offset)).await?;
-        let disk = Lane::new(Disk { file, offset, health: Arc::clone(&self.inner.health) });
+        let disk = Lane::new(Disk { file, offset, begun: offset, health: Arc::clone(&self.inner.health) });
         self.inner.remember_writer(key, Arc::downgrade(&disk));
         Ok(Box::new(Writer::new(disk, hasher)))
     }

@@ -28,6 +28,9 @@ use crate::{
 /// Time between two attempts to open the database again.
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
+/// A write that takes longer is reported: the disk hangs, or compaction is far behind.
+const HANGS: Duration = Duration::from_secs(10);
+
 type Verdict = Result<Committed, CommitError>;
 
 /// A batch on its way to the committer.
@@ -43,6 +46,8 @@ pub(super) struct Request {
 pub(super) struct State {
     /// Set after a failed write: why nothing can be written.
     broken: Mutex<Option<(Kind, String)>>,
+    /// When the write under way began.
+    writing: Mutex<Option<Instant>>,
     pub(super) figures: Figures,
     #[cfg(test)]
     pub(super) inject: Mutex<Option<Inject>>,
@@ -78,11 +83,16 @@ pub(super) enum Inject {
 impl State {
     /// Why nothing can be written, if so.
     pub(super) fn health(&self) -> Result<()> {
-        match &*lock(&self.broken) {
-            None => Ok(()),
-            Some((kind, why)) => {
-                Err(Error::new(*kind, "the metadata store cannot be written now").because(why.clone()))
-            }
+        let sick = |kind, why| Err(Error::new(kind, "the metadata store cannot be written now").because(why));
+        if let Some((kind, why)) = &*lock(&self.broken) {
+            return sick(*kind, why.clone());
+        }
+        match lock(&self.writing).map(|begun| begun.elapsed()) {
+            Some(since) if since > HANGS => sick(
+                Kind::Unavailable,
+                format!("a write waits for the disk since {} seconds", since.as_secs()),
+            ),
+            _ => Ok(()),
         }
     }
 }
@@ -200,7 +210,10 @@ impl Committer {
             return Err(Error::new(Kind::NoSpace, "injected before the write"));
         }
         let begun = Instant::now();
-        engine.db().write_opt(write, &options).map_err(failure)?;
+        *lock(&self.state.writing) = Some(begun);
+        let written = engine.db().write_opt(write, &options);
+        *lock(&self.state.writing) = None;
+        written.map_err(failure)?;
         #[cfg(test)]
         if inject == Some(Inject::AfterWrite) {
             return Err(Error::new(Kind::Unavailable, "injected after the write"));
