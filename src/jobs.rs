@@ -72,3 +72,42 @@ pub async fn run(
         };
     }
 }
+
+/// The jobs of the daemon.
+pub fn standard() -> Vec<Job> {
+    const MINUTE: Duration = Duration::from_secs(60);
+    vec![
+        Job { name: "expire-uploads", every: MINUTE, step: |registry, caller| Box::pin(expire_uploads(registry, caller)) },
+        Job { name: "purge-trash", every: MINUTE, step: |registry, caller| Box::pin(purge_trash(registry, caller)) },
+        Job { name: "expire-pending", every: 10 * MINUTE, step: |registry, caller| Box::pin(expire_pending(registry, caller)) },
+        Job { name: "expire-tokens", every: 60 * MINUTE, step: |registry, caller| Box::pin(expire_tokens(registry, caller)) },
+        Job { name: "rotate-keys", every: 60 * MINUTE, step: |registry, caller| Box::pin(rotate_keys(registry, caller)) },
+    ]
+}
+
+/// What one step takes on at most.
+const STEP: usize = 256;
+
+fn progress(done: usize) -> Progress {
+    if done >= STEP { Progress::More } else { Progress::Idle }
+}
+
+async fn expire_uploads(registry: Arc<Registry>, caller: Caller) -> Result<Progress> {
+    registry.expire_uploads(caller.at, STEP).await.map(progress)
+}
+
+async fn purge_trash(registry: Arc<Registry>, caller: Caller) -> Result<Progress> {
+    registry.purge_trash(caller.at, STEP).await.map(progress)
+}
+
+async fn expire_pending(registry: Arc<Registry>, caller: Caller) -> Result<Progress> {
+    registry.expire_unused(caller.at).await.map(progress)
+}
+
+async fn expire_tokens(registry: Arc<Registry>, caller: Caller) -> Result<Progress> {
+    registry.expire_tokens(caller.at).await.map(|_| Progress::Idle)
+}
+
+async fn rotate_keys(registry: Arc<Registry>, caller: Caller) -> Result<Progress> {
+    registry.rotate_keys(caller.at).await.map(|_| Progress::Idle)
+}

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 pub use blobs::Blob;
+pub use bootstrap::{FIRST_USER, FirstUser, generated_password};
 pub use facts::Directory;
 pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
 pub use packages::Packages;

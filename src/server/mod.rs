@@ -25,6 +25,8 @@ mod tls;
 
 use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
+use http::HeaderMap;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -48,12 +50,20 @@ pub use self::{
     tasks::Phase,
 };
 use crate::{
-    auth::Policy,
+    auth::{Authenticator, Caller, Policy},
     config::{Config, Limits},
     error::{Error, Result},
     jobs::{self, Job},
+    model::Timestamp,
     registry::Registry,
 };
+
+#[async_trait]
+impl Authenticate for Authenticator {
+    async fn authenticate(&self, headers: &HeaderMap, at: Timestamp, request: Arc<str>) -> Result<Caller> {
+        Self::authenticate(self, headers, at, request).await
+    }
+}
 
 /// What the server serves, made by whoever opened the stores.
 pub struct Parts {
@@ -240,18 +250,19 @@ impl Running {
     }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. The first line on standard output says where it listens. A second signal
+/// Runs the daemon until SIGTERM or SIGINT. The first line on standard output says where it listens; then comes the
+/// greeting, if there is one. A second signal
 /// ends the drain at once. SIGHUP loads the certificate again.
 ///
 /// # Errors
 /// As [`App::start`].
-pub async fn run(config: &Config, parts: Parts) -> Result<()> {
+pub async fn run(config: &Config, parts: Parts, greeting: &str) -> Result<()> {
     log::start(&config.server)?;
     let files = listen::raise_file_limit();
     let [mut terminate, mut interrupt, mut hangup] =
         [on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?];
     let running = App::start(config, parts).await?;
-    announce(&running)?;
+    announce(&running, greeting)?;
     tracing::info!(files, version = env!("CARGO_PKG_VERSION"), "started");
     loop {
         tokio::select! {
@@ -275,10 +286,10 @@ fn on(kind: SignalKind) -> Result<Signal> {
 }
 
 /// Scripts wait for this line and read the port from it.
-fn announce(running: &Running) -> Result<()> {
+fn announce(running: &Running, greeting: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for address in &running.addresses {
         writeln!(out, "listening on {}", running.url_of(address)).map_err(Error::internal)?;
     }
-    out.flush().map_err(Error::internal)
+    out.write_all(greeting.as_bytes()).and_then(|()| out.flush()).map_err(Error::internal)
 }

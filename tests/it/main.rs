@@ -1,3 +1,5 @@
-//! Tests of the whole, from outside.
+//! Tests of the whole, in one binary. `tidy` holds the rules of the tree itself.
 
 mod people;
+mod support;
+mod tidy;
