@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Registry, Settings, packages};
+use super::{Registry, Settings, generated_password, packages};
 use crate::{
     auth::{Caller, Publish, Push},
     model::{PackageName, Timestamp, Visibility},
@@ -26,7 +26,7 @@ impl InMemory {
         let meta = Arc::new(MemoryStore::new());
         let registry =
             Registry::open(Arc::clone(&meta) as _, Arc::new(MemoryBlobs::new()), settings).unwrap();
-        registry.initialize(at).await.unwrap();
+        registry.initialize(at, &generated_password().unwrap()).await.unwrap();
         Self { registry, meta }
     }
 

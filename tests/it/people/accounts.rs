@@ -161,9 +161,25 @@ async fn only_users_have_passwords_and_members_are_users() {
 async fn an_installation_is_made_once() {
     let world = World::new().await;
     assert!(world.registry.initialized().await.unwrap());
-    assert!(world.registry.initialize(super::NOW).await.unwrap().is_none());
+    let again = Secret::new("another first password");
+    assert!(world.registry.initialize(super::NOW, &again).await.unwrap().is_none());
     let admin = super::basic("admin", world.first.reveal());
     let presented = packhouse::auth::Presented::read(&super::headers(&admin)).unwrap();
     let admin = world.registry.authenticator().sign_in(&presented, super::NOW, "x".into()).await.unwrap();
     assert!(admin.administrator);
+}
+
+#[tokio::test]
+async fn a_first_password_that_is_no_good_stores_nothing() {
+    use packhouse::{
+        registry::{Registry, Settings},
+        store::memory::{MemoryBlobs, MemoryStore},
+    };
+    let (meta, blobs) = (std::sync::Arc::new(MemoryStore::new()), std::sync::Arc::new(MemoryBlobs::new()));
+    let registry = Registry::open(meta, blobs, Settings::default()).unwrap();
+    let short = registry.initialize(super::NOW, &Secret::new("short")).await;
+    assert_eq!(kind(short), Kind::Invalid(What::Request));
+    assert!(!registry.initialized().await.unwrap());
+    let good = registry.initialize(super::NOW, &Secret::new("long enough now")).await.unwrap();
+    assert!(good.is_some());
 }

@@ -121,21 +121,10 @@ async fn pending_packages_end_with_their_last_use() {
     }
     world.push(&ada, "ada/done").await.unwrap();
     world.role("ada/idle", "admin", Some(packhouse::model::Role::Read)).await;
-    let busy = world.may::<Pull>(&ada, "ada/busy").await.unwrap().target().id;
-    let expire = async |before| {
-        let unused = move |id, batch: &mut packhouse::store::Batch| {
-            if id == busy {
-                // Something that does not hold: it is in use.
-                batch.expect_equals(
-                    packhouse::store::Key::new(packhouse::store::Space::Refs, 0xff),
-                    Some(bytes::Bytes::new()),
-                );
-            }
-        };
-        world.registry.expire_pending(before, unused).await.unwrap()
-    };
-    assert_eq!(expire(super::NOW).await, 0, "not before its time");
-    assert_eq!(expire(super::NOW.plus_seconds(1)).await, 1);
+    let push = world.may::<Push>(&ada, "ada/busy").await.unwrap();
+    world.registry.begin_upload(&push, None).await.unwrap();
+    assert_eq!(world.registry.expire_unused(super::NOW).await.unwrap(), 0, "not before its time");
+    assert_eq!(world.registry.expire_unused(super::later()).await.unwrap(), 1);
     assert_eq!(kind(world.may::<Pull>(&ada, "ada/idle").await), Kind::NotFound(What::Package));
     assert!(world.may::<Pull>(&ada, "ada/busy").await.is_ok());
     assert!(world.may::<Pull>(&ada, "ada/done").await.is_ok());

@@ -7,7 +7,7 @@ use packhouse::{
     registry::{Settings, records::Membership},
 };
 
-use super::{ALL, NOW, PASSWORD, READ, WRITE, World, basic, kind, name, words};
+use super::{ALL, NOW, PASSWORD, READ, WRITE, World, basic, kind, later, name, words};
 
 /// ada owns acme, bob is a member, carl nobody; acme/app is private and pushed by ada.
 async fn acme() -> World {
@@ -291,7 +291,7 @@ async fn a_deleted_and_made_again_name_is_another_package() {
     world.user("ada").await;
     let ada = world.caller("ada").await;
     let old = world.publish(&ada, "ada/app").await.unwrap();
-    world.registry.expire_pending(NOW.plus_seconds(1), |_, _| {}).await.unwrap();
+    world.registry.expire_unused(later()).await.unwrap();
     world.push(&ada, "ada/app").await.unwrap();
     assert_eq!(kind(world.registry.policy().renew(&old).await), Kind::StaleGrant);
     assert_eq!(kind(world.put(&old, "1").await), Kind::StaleGrant);
