@@ -1,6 +1,7 @@
 //! Who may what: accounts, tokens, rights, decided over a store in memory.
 
 mod accounts;
+mod commands;
 mod first_push;
 mod listing;
 mod oracle;
