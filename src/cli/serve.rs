@@ -131,10 +131,13 @@ async fn first_start(registry: &Registry, config: &Config, options: &Options) ->
 
 /// What a newcomer types next.
 fn printed(first: &FirstUser, password: &Secret, config: &Config) -> String {
-    let address = config.server.listen.first().map(ToString::to_string).unwrap_or_default();
-    let host = match &config.server.external_url {
-        Some(url) => url.split_once("://").map_or(url.clone(), |(_, host)| host.to_owned()),
-        None => address.replace("127.0.0.1", "localhost"),
+    let host = match (&config.server.external_url, config.server.listen.first()) {
+        (Some(url), _) => url.split_once("://").map_or(url.clone(), |(_, host)| host.to_owned()),
+        // The port the system chose stands in the first line.
+        (None, Some(address)) if address.port() == 0 => "localhost:PORT".to_owned(),
+        (None, address) => {
+            address.map(ToString::to_string).unwrap_or_default().replace("127.0.0.1", "localhost")
+        }
     };
     let (name, password) = (first.name, password.reveal());
     format!(
