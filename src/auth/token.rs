@@ -8,10 +8,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    error::Result,
-    model::id::random,
-};
+use crate::{error::Result, model::id::random};
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,7 +85,9 @@ impl TokenSecret {
 
     /// Whether text means to be a token, be it a good one or not.
     pub fn resembles(text: &str) -> bool {
-        TokenKind::ALL.iter().any(|kind| text.strip_prefix(kind.prefix()).is_some_and(|rest| rest.starts_with('_')))
+        TokenKind::ALL
+            .iter()
+            .any(|kind| text.strip_prefix(kind.prefix()).is_some_and(|rest| rest.starts_with('_')))
     }
 
     /// What it is for.

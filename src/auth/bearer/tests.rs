@@ -32,15 +32,20 @@ fn a_token_reads_back_until_it_expires() {
     assert_eq!(ring("here").open(&token, NOW.plus_seconds(LIFETIME)), None);
     let early = Timestamp(NOW.0 - 61_000);
     assert_eq!(ring("here").open(&token, early), None, "issued in the future");
-    assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b)), "b64token of RFC 6750");
+    assert!(
+        token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b)),
+        "b64token of RFC 6750"
+    );
 }
 
 #[test]
 fn an_old_key_verifies_and_a_forgotten_one_does_not() {
-    let old = Keyring::new("here".into(), vec![SigningKey { id: 1, created: Timestamp(10), secret: [1; 32] }]);
+    let old =
+        Keyring::new("here".into(), vec![SigningKey { id: 1, created: Timestamp(10), secret: [1; 32] }]);
     let token = old.sign(&claims()).unwrap();
     assert_eq!(ring("here").open(&token, NOW), Some(claims()));
-    let new = Keyring::new("here".into(), vec![SigningKey { id: 2, created: Timestamp(20), secret: [2; 32] }]);
+    let new =
+        Keyring::new("here".into(), vec![SigningKey { id: 2, created: Timestamp(20), secret: [2; 32] }]);
     assert_eq!(new.open(&token, NOW), None);
     assert!(Keyring::new("here".into(), Vec::new()).sign(&claims()).is_err());
 }
@@ -55,9 +60,15 @@ const GOOD: &str = r#"{"aud":"here","sub":7,"by":{"token":9},"iat":1700000000,"e
 
 /// What a part of the good claims is replaced by.
 const SWAPS: &[(&str, &[&str])] = &[
-    (r#""aud":"here""#, &[r#""aud":"there""#, r#""aud":"""#, r#""aud":["here"]"#, r#""aud":null"#, r#""aud":1"#]),
+    (
+        r#""aud":"here""#,
+        &[r#""aud":"there""#, r#""aud":"""#, r#""aud":["here"]"#, r#""aud":null"#, r#""aud":1"#],
+    ),
     (r#""aud":"here","#, &["", r#""aud":"here","aud":"here","#, r#""aud":"here","iss":"x","#]),
-    (r#""sub":7"#, &[r#""sub":null"#, r#""sub":"7""#, r#""sub":-7"#, r#""sub":7.0"#, r#""sub":[7]"#, r#""sub":1e400"#]),
+    (
+        r#""sub":7"#,
+        &[r#""sub":null"#, r#""sub":"7""#, r#""sub":-7"#, r#""sub":7.0"#, r#""sub":[7]"#, r#""sub":1e400"#],
+    ),
     (
         r#""by":{"token":9}"#,
         &[
@@ -131,7 +142,9 @@ fn claims_of_other_shapes_are_refused_though_signed() {
             mutants += 1;
         }
     }
-    for payload in ["", "null", "[]", "{}", "7", "\"\"", &GOOD[1..], &format!("{GOOD} {GOOD}"), &format!("{GOOD}\0")] {
+    for payload in
+        ["", "null", "[]", "{}", "7", "\"\"", &GOOD[1..], &format!("{GOOD} {GOOD}"), &format!("{GOOD}\0")]
+    {
         assert_eq!(forged(payload), None, "{payload}");
         mutants += 1;
     }

@@ -55,12 +55,18 @@ async fn users_from_the_first_to_the_last() {
     done(&world, Command::UserSuspend { name: "bob".into(), suspended: true }).await;
     assert!(!signs_in(&world, "bob", "another of bob's").await);
     let listed = rows(&done(&world, Command::UserList).await);
-    let states: Vec<_> = listed.iter().map(|row| (row[0].as_str(), row[1].as_str(), row[2].as_str())).collect();
+    let states: Vec<_> =
+        listed.iter().map(|row| (row[0].as_str(), row[1].as_str(), row[2].as_str())).collect();
     assert_eq!(states, [("Ada", "active", ""), ("admin", "active", "admin"), ("bob", "suspended", "")]);
     done(&world, Command::UserSuspend { name: "bob".into(), suspended: false }).await;
     assert!(signs_in(&world, "bob", "another of bob's").await);
     done(&world, Command::UserRemove { name: "bob".into() }).await;
-    assert!(run(&world, Command::UserRemove { name: "bob".into() }).await.unwrap_err().contains("no user named bob"));
+    assert!(
+        run(&world, Command::UserRemove { name: "bob".into() })
+            .await
+            .unwrap_err()
+            .contains("no user named bob")
+    );
 }
 
 #[tokio::test]
@@ -128,7 +134,8 @@ async fn packages_are_listed_shown_and_shared() {
     assert!(rows(&done(&world, list(Some("bob"))).await).is_empty());
     assert!(run(&world, list(Some("nobody"))).await.is_err());
 
-    let visibility = |package: &str, visibility| Command::PackageVisibility { package: package.into(), visibility };
+    let visibility =
+        |package: &str, visibility| Command::PackageVisibility { package: package.into(), visibility };
     done(&world, visibility("ada/app", Visibility::Public)).await;
     assert!(world.may::<Pull>(&world.anonymous(), "ada/app").await.is_ok());
     let reads = |allowed| Command::OwnerAnonymousReads { name: "ada".into(), allowed };
@@ -182,7 +189,9 @@ async fn a_connection_carries_one_command_and_one_answer() {
     assert!(!answer.contains("a password of ada's"));
     let again = converse(&world, &command).await;
     assert!(serde_json::from_str::<Outcome>(&again).unwrap().is_err());
-    for wrong in ["", "\n", "{}\n", "\"user-list\"x\n", "{\"user-frob\":{}}\n", "{\"user-add\":{\"name\":\"x\"}}\n"] {
+    for wrong in
+        ["", "\n", "{}\n", "\"user-list\"x\n", "{\"user-frob\":{}}\n", "{\"user-add\":{\"name\":\"x\"}}\n"]
+    {
         let answer = converse(&world, wrong).await;
         let refusal = serde_json::from_str::<Outcome>(&answer).unwrap().unwrap_err();
         assert!(refusal.contains("does not know"), "{wrong:?}: {refusal}");

@@ -1,5 +1,7 @@
 //! Who may what: accounts, tokens, rights, decided over a store in memory.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod accounts;
 mod commands;
 mod first_push;

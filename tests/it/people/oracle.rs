@@ -118,7 +118,8 @@ impl Oracle {
         let enough = match action {
             "pull" => readable,
             "publish" if creating => {
-                let exists = USERS.contains(&owner_of(path).as_str()) || ORGS.contains(&owner_of(path).as_str());
+                let exists =
+                    USERS.contains(&owner_of(path).as_str()) || ORGS.contains(&owner_of(path).as_str());
                 exists && self.creates(&token.user, &owner_of(path)) && has_scope
             }
             "push" | "publish" => role >= 2 && has_scope,
@@ -202,8 +203,14 @@ impl Both {
     }
 
     async fn token(&mut self, user: usize, bits: u8) {
-        let all = [(Scope::ReadPackages, "read"), (Scope::WritePackages, "write"), (Scope::DeletePackages, "delete"), (Scope::Admin, "admin")];
-        let chosen: Vec<_> = all.into_iter().enumerate().filter(|(n, _)| bits & (1 << n) != 0).map(|(_, s)| s).collect();
+        let all = [
+            (Scope::ReadPackages, "read"),
+            (Scope::WritePackages, "write"),
+            (Scope::DeletePackages, "delete"),
+            (Scope::Admin, "admin"),
+        ];
+        let chosen: Vec<_> =
+            all.into_iter().enumerate().filter(|(n, _)| bits & (1 << n) != 0).map(|(_, s)| s).collect();
         let asked: Vec<Scope> = chosen.iter().map(|(scope, _)| *scope).collect();
         let mut scopes: BTreeSet<&'static str> = chosen.iter().map(|(_, word)| *word).collect();
         if scopes.contains("write") || scopes.contains("delete") {
@@ -386,7 +393,11 @@ impl Both {
                 Some(other) => panic!("{other:?}"),
             };
             let oracle_says = self.oracle.decide(token, bound, action, path);
-            assert_eq!(policy_says, oracle_says, "{action} {path} by {token:?} bound {bound:?} in {:?}", self.oracle);
+            assert_eq!(
+                policy_says, oracle_says,
+                "{action} {path} by {token:?} bound {bound:?} in {:?}",
+                self.oracle
+            );
         }
     }
 }

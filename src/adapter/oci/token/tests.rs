@@ -180,12 +180,16 @@ async fn nothing_is_written_but_a_refresh_token_that_is_asked_for() {
     let token = desk.token("ada", Scope::ALL).await;
     let before = desk.everything().await;
     let scope = "scope=repository:ada/private:*&scope=repository:ada/new:push,pull&scope=registry:catalog:*";
-    for who in [None, Some(basic("ada", PASSWORD)), Some(basic("ada", &token)), Some(format!("Bearer {token}"))] {
+    for who in
+        [None, Some(basic("ada", PASSWORD)), Some(basic("ada", &token)), Some(format!("Bearer {token}"))]
+    {
         desk.get(who.as_deref(), scope).await.unwrap();
         desk.get(who.as_deref(), &format!("{scope}&offline_token=false")).await.unwrap();
     }
     desk.get(None, &format!("{scope}&offline_token=true")).await.unwrap();
-    desk.post(&format!("grant_type=password&username=ada&password={}", PASSWORD.replace(' ', "+"))).await.unwrap();
+    desk.post(&format!("grant_type=password&username=ada&password={}", PASSWORD.replace(' ', "+")))
+        .await
+        .unwrap();
     assert_eq!(kind(desk.get(Some(&basic("ada", "no no no no")), "offline_token=true").await), INVALID);
     // A token is its own refresh token.
     let body = desk.get(Some(&basic("ada", &token)), "offline_token=true").await.unwrap();
@@ -230,7 +234,10 @@ async fn the_form_signs_in_and_refreshes() {
         let body = desk.post(&format!("{form}&scope=repository:ada/private:pull,push")).await.unwrap();
         assert_eq!(body["scope"], "repository:ada/private:pull", "{form}");
     }
-    assert_eq!(desk.post(&format!("grant_type=password&username=ada&password={token}")).await.unwrap()["scope"], "");
+    assert_eq!(
+        desk.post(&format!("grant_type=password&username=ada&password={token}")).await.unwrap()["scope"],
+        ""
+    );
 }
 
 #[tokio::test]
@@ -257,7 +264,8 @@ async fn forms_that_are_wrong_are_refused() {
         assert_eq!(kind(desk.post(&bad).await), INVALID, "{bad}");
     }
     let form = format!("grant_type=refresh_token&refresh_token={good}");
-    let both = desk.ask(Some(&basic("ada", &good)), async |cx| exchange(cx, &Query::parse(&form)?).await).await;
+    let both =
+        desk.ask(Some(&basic("ada", &good)), async |cx| exchange(cx, &Query::parse(&form)?).await).await;
     assert_eq!(kind(both), Kind::Invalid(What::Request), "two places for credentials");
 }
 
