@@ -253,7 +253,8 @@ impl Registry {
                 return Err(Error::new(
                     Kind::Forbidden(Reason::InUse),
                     format!(
-                        "{} owns packages (packhouse package list {}); delete them first",
+                        "{} owns packages (packhouse package list {}); delete them first; uploads whose manifest \
+                         never came count until they expire",
                         account.name, account.name
                     ),
                 ));
