@@ -311,3 +311,44 @@ impl Config {
         toml::to_string_pretty(self).map_err(crate::error::Error::internal)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, path::Path};
+
+    use super::*;
+
+    /// Every setting's name, with its section.
+    fn names(table: &toml::Table) -> BTreeSet<String> {
+        let section = |(name, value): (&String, &toml::Value)| {
+            let name = name.clone();
+            let settings = value.as_table().unwrap().keys().cloned();
+            settings.map(move |setting| format!("{name}.{setting}")).collect::<Vec<_>>()
+        };
+        table.iter().flat_map(section).collect()
+    }
+
+    #[test]
+    fn the_example_is_the_defaults_and_names_every_setting() {
+        let example = include_str!("../config/example.toml");
+        assert_eq!(toml::from_str::<Config>(example).unwrap(), Config::default());
+        let defaults = toml::Table::try_from(Config::default()).unwrap();
+        assert_eq!(names(&example.parse().unwrap()), names(&defaults));
+    }
+
+    #[test]
+    fn the_files_we_ship_are_good() {
+        for name in ["example.toml", "conformance.toml"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+            Config::load(Some(&path), &Overrides::default()).unwrap();
+        }
+    }
+
+    #[test]
+    fn memory_is_divided_whole() {
+        let memory = Memory { budget: Size(128 << 20) };
+        let parts = [memory.metadata(), memory.hot(), memory.transfers()];
+        assert_eq!(parts, [64 << 20, 24 << 20, 40 << 20]);
+        assert_eq!(Config::default().settings().hot_memory, 24 << 20);
+    }
+}

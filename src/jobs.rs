@@ -36,6 +36,39 @@ pub struct Job {
     pub step: Step,
 }
 
+/// How much one step does at most.
+const STEP: usize = 256;
+
+/// The jobs of this program.
+pub fn standard() -> Vec<Job> {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let job = |name, every, step| Job { name, every, step };
+    vec![
+        job("expire-uploads", MINUTE, |registry, caller| {
+            Box::pin(async move { registry.expire_uploads(caller.at, STEP).await.map(Progress::of) })
+        }),
+        job("purge-trash", MINUTE, |registry, caller| {
+            Box::pin(async move { registry.purge_trash(caller.at, STEP).await.map(Progress::of) })
+        }),
+        job("expire-pending", 10 * MINUTE, |registry, caller| {
+            Box::pin(async move { registry.expire_unused(caller.at).await.map(Progress::of) })
+        }),
+        job("expire-tokens", 60 * MINUTE, |registry, caller| {
+            Box::pin(async move { registry.expire_tokens(caller.at).await.map(|_| Progress::Idle) })
+        }),
+        job("rotate-keys", 60 * MINUTE, |registry, caller| {
+            Box::pin(async move { registry.rotate_keys(caller.at).await.map(|_| Progress::Idle) })
+        }),
+    ]
+}
+
+impl Progress {
+    /// What a step that did so much thinks is left.
+    fn of(done: usize) -> Self {
+        if done < STEP { Self::Idle } else { Self::More }
+    }
+}
+
 /// The pause after a step that left work behind, so that jobs never take a core from requests.
 const BREATH: Duration = Duration::from_millis(20);
 /// Jobs begin after the daemon has begun to answer.
@@ -73,41 +106,54 @@ pub async fn run(
     }
 }
 
-/// The jobs of the daemon.
-pub fn standard() -> Vec<Job> {
-    const MINUTE: Duration = Duration::from_secs(60);
-    vec![
-        Job { name: "expire-uploads", every: MINUTE, step: |registry, caller| Box::pin(expire_uploads(registry, caller)) },
-        Job { name: "purge-trash", every: MINUTE, step: |registry, caller| Box::pin(purge_trash(registry, caller)) },
-        Job { name: "expire-pending", every: 10 * MINUTE, step: |registry, caller| Box::pin(expire_pending(registry, caller)) },
-        Job { name: "expire-tokens", every: 60 * MINUTE, step: |registry, caller| Box::pin(expire_tokens(registry, caller)) },
-        Job { name: "rotate-keys", every: 60 * MINUTE, step: |registry, caller| Box::pin(rotate_keys(registry, caller)) },
-    ]
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    };
 
-/// What one step takes on at most.
-const STEP: usize = 256;
+    use super::*;
+    use crate::{
+        auth::Actor,
+        registry::Settings,
+        store::memory::{MemoryBlobs, MemoryStore},
+    };
 
-fn progress(done: usize) -> Progress {
-    if done >= STEP { Progress::More } else { Progress::Idle }
-}
+    static STEPS: AtomicU32 = AtomicU32::new(0);
 
-async fn expire_uploads(registry: Arc<Registry>, caller: Caller) -> Result<Progress> {
-    registry.expire_uploads(caller.at, STEP).await.map(progress)
-}
+    /// Fails, panics, leaves work, then idles.
+    fn step(_registry: Arc<Registry>, caller: Caller) -> BoxFuture<'static, Result<Progress>> {
+        assert_eq!(caller.actor, Actor::Job("test"));
+        Box::pin(async {
+            match STEPS.fetch_add(1, Relaxed) {
+                0 => Err(Error::internal("told to")),
+                1 => panic!("told to"),
+                2 => Ok(Progress::More),
+                _ => Ok(Progress::Idle),
+            }
+        })
+    }
 
-async fn purge_trash(registry: Arc<Registry>, caller: Caller) -> Result<Progress> {
-    registry.purge_trash(caller.at, STEP).await.map(progress)
-}
+    #[tokio::test(start_paused = true)]
+    async fn a_job_goes_on_after_failures_and_stops_when_told() {
+        let (meta, blobs) = (Arc::new(MemoryStore::new()), Arc::new(MemoryBlobs::new()));
+        let registry = Arc::new(Registry::open(meta, blobs, Settings::default()).unwrap());
+        let job = Job { name: "test", every: Duration::from_secs(60), step };
+        let reports = Mutex::new(Vec::new());
+        let report = |good, _took| reports.lock().unwrap().push(good);
+        // At 5 s, 65 s, 125 s, at once after that, 185 s and no more.
+        run(job, registry.clone(), report, tokio::time::sleep(Duration::from_secs(200))).await;
+        assert_eq!(*reports.lock().unwrap(), [false, false, true, true, true]);
+    }
 
-async fn expire_pending(registry: Arc<Registry>, caller: Caller) -> Result<Progress> {
-    registry.expire_unused(caller.at).await.map(progress)
-}
-
-async fn expire_tokens(registry: Arc<Registry>, caller: Caller) -> Result<Progress> {
-    registry.expire_tokens(caller.at).await.map(|_| Progress::Idle)
-}
-
-async fn rotate_keys(registry: Arc<Registry>, caller: Caller) -> Result<Progress> {
-    registry.rotate_keys(caller.at).await.map(|_| Progress::Idle)
+    #[tokio::test]
+    async fn an_empty_registry_leaves_nothing_to_do() {
+        let (meta, blobs) = (Arc::new(MemoryStore::new()), Arc::new(MemoryBlobs::new()));
+        let registry = Arc::new(Registry::open(meta, blobs, Settings::default()).unwrap());
+        for job in standard() {
+            let caller = Caller::job(job.name, Timestamp::now(), "x".into());
+            assert_eq!((job.step)(registry.clone(), caller).await.unwrap(), Progress::Idle, "{}", job.name);
+        }
+    }
 }

@@ -5,7 +5,6 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Arc,
 };
 
 use clap::Args;
@@ -16,7 +15,6 @@ use crate::{
     auth::Secret,
     config::{Config, Overrides},
     error::{Error, Kind, Result},
-    jobs,
     model::Timestamp,
     registry::{FirstUser, Registry, generated_password},
     server::{self, Parts},
@@ -98,14 +96,7 @@ pub(super) fn serve(options: &Options) -> ExitCode {
 async fn run(config: &Config, options: &Options) -> Result<()> {
     let registry = open(config)?;
     let greeting = first_start(&registry, config, options).await?;
-    let parts = Parts {
-        policy: registry.policy().clone(),
-        gate: Arc::new(registry.authenticator()),
-        registry: Arc::new(registry),
-        table: server::standard,
-        control: Some(control::serve),
-        jobs: jobs::standard(),
-    };
+    let parts = Parts { control: Some(control::serve), ..Parts::new(registry) };
     server::run(config, parts, &greeting).await
 }
 

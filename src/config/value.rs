@@ -34,7 +34,9 @@ impl FromStr for Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = SIZES.iter().find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0);
+        // The unit that gives the smallest number: 10GB is not 9765625KiB.
+        let fits = SIZES.iter().filter(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
+        let whole = fits.max_by_key(|(_, factor)| *factor);
         let (unit, factor) = whole.copied().unwrap_or(("B", 1));
         write!(f, "{}{unit}", self.0 / factor)
     }
@@ -71,7 +73,7 @@ impl fmt::Display for Span {
         let millis = self.0.as_millis();
         let whole = SPANS.iter().find(|(_, factor)| {
             let factor = u128::from(*factor);
-            millis >= factor && millis % factor == 0
+            millis >= factor && millis.is_multiple_of(factor)
         });
         let (unit, factor) = whole.copied().unwrap_or(("ms", 1));
         write!(f, "{}{unit}", millis / u128::from(factor))

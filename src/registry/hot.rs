@@ -34,6 +34,11 @@ impl Hot {
         self.0.get(digest)
     }
 
+    /// Bytes kept.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.weight()
+    }
+
     /// Keeps a content if it is small. Copied, because `bytes` may be a part of something larger.
     pub(crate) fn insert(&self, digest: &Digest, bytes: &Bytes) {
         if bytes.len() <= LARGEST {

@@ -21,4 +21,14 @@ impl Registry {
     pub fn figures(&self) -> Vec<(&'static str, u64)> {
         self.meta.figures()
     }
+
+    /// What is going on here now: name, value.
+    pub fn activity(&self) -> [(&'static str, u64); 4] {
+        [
+            ("uploads_at_work", self.sessions.at_work() as u64),
+            ("transfer_buffers_used_bytes", self.buffers.used() as u64),
+            ("transfer_buffers_idle_bytes", self.buffers.idle() as u64),
+            ("hot_bytes", self.hot.bytes()),
+        ]
+    }
 }

@@ -1,6 +1,6 @@
 //! What is counted, and the page that shows it. Labels are words of ours, never what a client sent.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -70,6 +70,15 @@ impl Maker {
         self.add(IntGauge::new(name, help))
     }
 
+    /// The process: its version, memory, files, processor time.
+    fn process(&self) -> Result<()> {
+        let help = Opts::new("packhouse_build_info", "The version that runs; always 1.");
+        self.add(IntGaugeVec::new(help, &["version"]))?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        self.0.register(Box::new(ProcessCollector::for_self())).map_err(Error::internal)
+    }
+
     fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec> {
         let options = HistogramOpts::new(name, help).buckets(DURATIONS.to_vec());
         self.add(HistogramVec::new(options, labels))
@@ -83,12 +92,7 @@ impl Metrics {
     /// Internal when two families have one name.
     pub fn new() -> Result<Self> {
         let make = Maker(Families::new());
-        let build = IntGaugeVec::new(
-            Opts::new("packhouse_build_info", "The version that runs; always 1."),
-            &["version"],
-        );
-        make.add(build)?.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        make.0.register(Box::new(ProcessCollector::for_self())).map_err(Error::internal)?;
+        make.process()?;
         let metrics = Self {
             requests: make.counters(
                 "packhouse_http_requests_total",
@@ -144,12 +148,12 @@ impl Metrics {
             jobs: make.counters(
                 "packhouse_job_runs_total",
                 "Steps of background jobs.",
-                &["job", "outcome"],
+                &["task", "outcome"],
             )?,
             job_durations: make.histograms(
                 "packhouse_job_duration_seconds",
                 "Duration of a job's step.",
-                &["job"],
+                &["task"],
             )?,
             families: make.0.clone(),
         };
@@ -217,29 +221,59 @@ impl Metrics {
         family.observe(took.as_secs_f64());
     }
 
-    /// The page, in Prometheus' text format.
+    /// What is counted here, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// Internal when a family cannot be written.
+    pub fn text(&self) -> Result<String> {
+        TextEncoder::new().encode_to_string(&self.families.gather()).map_err(Error::internal)
+    }
+
+    /// The whole page: that, and how the stores are doing.
     ///
     /// # Errors
     /// Internal when a family cannot be written.
     pub(super) fn page(&self, registry: &Registry, probe: &Probe, reserve: u64) -> Result<String> {
         let mut page =
             TextEncoder::new().encode_to_string(&self.families.gather()).map_err(Error::internal)?;
-        let mut figure = |name: &str, help: &str, value: u64| {
-            // The engine's counters end in _total, and everything that does is a counter.
+        let mut figure = |name: &str, help: &str, value: f64| {
+            // Everything that ends in _total is a counter.
             let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
-            // Writing to memory cannot fail.
-            let _written =
-                write!(page, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n").is_ok();
+            let name = format!("packhouse_{name}");
+            page.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
         };
-        figure("packhouse_ready", "Whether /readyz says so.", probe.obstacle(registry).is_none().into());
+        let ready = probe.obstacle(registry).is_none();
+        figure("ready", "Whether /readyz says so.", f64::from(u8::from(ready)));
         if let Ok(free) = registry.space() {
-            figure("packhouse_space_free_bytes", "Bytes free for uploads.", free);
+            figure("space_free_bytes", "Bytes free for uploads.", free as f64);
         }
-        figure("packhouse_space_reserve_bytes", "Free bytes below which uploads are refused.", reserve);
+        figure("space_reserve_bytes", "Free bytes below which uploads are refused.", reserve as f64);
+        for (name, value) in registry.activity() {
+            figure(name, "What the registry is doing now.", value as f64);
+        }
         for (name, value) in registry.figures() {
-            figure(&format!("packhouse_store_{name}"), "A figure of the metadata engine.", value);
+            let (name, value) = engine_figure(name, value);
+            figure(&name, "A figure of the metadata engine.", value);
         }
         Ok(page)
+    }
+}
+
+/// An engine's figure by Prometheus' rules for names: counters end in `_total`, time is in seconds.
+fn engine_figure(name: &str, value: u64) -> (String, f64) {
+    const COUNTERS: [&str; 6] =
+        ["commits", "commits_refused", "commits_failed", "commit_groups", "reopened", "background_errors"];
+    let seconds = value as f64 / 1e6;
+    if let Some(stem) = name.strip_suffix("_micros_sum") {
+        (format!("store_{stem}_seconds_total"), seconds)
+    } else if let Some(stem) = name.strip_suffix("_micros_max") {
+        (format!("store_{stem}_seconds_max"), seconds)
+    } else if let Some(stem) = name.strip_suffix("_count") {
+        (format!("store_{stem}s_total"), value as f64)
+    } else if COUNTERS.contains(&name) {
+        (format!("store_{name}_total"), value as f64)
+    } else {
+        (format!("store_{name}"), value as f64)
     }
 }
 
@@ -289,5 +323,42 @@ impl Serve for Page {
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         link.pulse.request_ended();
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_names_as_prometheus_wants_them() {
+        for (name, wanted, value) in [
+            ("commits", "store_commits_total", 2e6),
+            ("sync_count", "store_syncs_total", 2e6),
+            ("sync_micros_sum", "store_sync_seconds_total", 2.0),
+            ("sync_micros_max", "store_sync_seconds_max", 2.0),
+            ("memtable_bytes", "store_memtable_bytes", 2e6),
+        ] {
+            assert_eq!(engine_figure(name, 2_000_000), (wanted.to_owned(), value));
+        }
+    }
+
+    /// Every name the dashboard asks for is one that the page can have.
+    #[test]
+    fn the_dashboard_asks_for_what_there_is() {
+        let dashboard = include_str!("../../config/grafana-dashboard.json");
+        let ours = [include_str!("metrics.rs"), include_str!("../registry/status.rs")].concat();
+        let quoted = |text: &'static str| text.split('"').skip(1).step_by(2);
+        let engine = quoted(include_str!("../store/rocks/mod.rs")).map(|name| engine_figure(name, 0).0);
+        let engine: std::collections::HashSet<_> = engine.collect();
+        let mut asked = 0;
+        for name in dashboard.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            let Some(rest) = name.strip_prefix("packhouse_") else { continue };
+            asked += 1;
+            let whole = name.strip_suffix("_bucket").unwrap_or(name);
+            let known = [whole, rest].iter().any(|name| ours.contains(&format!("\"{name}\"")));
+            assert!(known || engine.contains(rest), "{name}");
+        }
+        assert!(asked > 40, "{asked}");
     }
 }

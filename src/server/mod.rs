@@ -25,8 +25,6 @@ mod tls;
 
 use std::{io::Write as _, net::SocketAddr, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use http::HeaderMap;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -50,27 +48,16 @@ pub use self::{
     tasks::Phase,
 };
 use crate::{
-    auth::{Authenticator, Caller, Policy},
     config::{Config, Limits},
     error::{Error, Result},
     jobs::{self, Job},
-    model::Timestamp,
     registry::Registry,
 };
-
-#[async_trait]
-impl Authenticate for Authenticator {
-    async fn authenticate(&self, headers: &HeaderMap, at: Timestamp, request: Arc<str>) -> Result<Caller> {
-        Self::authenticate(self, headers, at, request).await
-    }
-}
 
 /// What the server serves, made by whoever opened the stores.
 pub struct Parts {
     /// The domain.
     pub registry: Arc<Registry>,
-    /// Decides.
-    pub policy: Policy,
     /// Reads credentials.
     pub gate: Arc<dyn Authenticate>,
     /// Which adapter serves a first path segment; [`standard`] outside of tests.
@@ -79,6 +66,15 @@ pub struct Parts {
     pub control: Option<Control>,
     /// Background jobs.
     pub jobs: Vec<Job>,
+}
+
+impl Parts {
+    /// The adapters, the jobs and the credentials of this program, over this registry.
+    pub fn new(registry: Registry) -> Self {
+        let gate = Arc::new(registry.authenticator());
+        let (table, jobs) = (standard as Table, jobs::standard());
+        Self { registry: Arc::new(registry), gate, table, control: None, jobs }
+    }
 }
 
 impl std::fmt::Debug for Parts {

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     adapter::Head,
-    auth::{Caller, Policy},
+    auth::{Authenticator, Caller, Policy},
     config::{Challenge, Config},
     error::{Error, Kind, Result, What},
     http::{Body, Content, Leftover, Pace, Reply, Site, reply},
@@ -45,6 +45,13 @@ pub trait Authenticate: Send + Sync {
     /// # Errors
     /// Unauthenticated when credentials are there and no good.
     async fn authenticate(&self, headers: &HeaderMap, at: Timestamp, request: Arc<str>) -> Result<Caller>;
+}
+
+#[async_trait]
+impl Authenticate for Authenticator {
+    async fn authenticate(&self, headers: &HeaderMap, at: Timestamp, request: Arc<str>) -> Result<Caller> {
+        Self::authenticate(self, headers, at, request).await
+    }
 }
 
 /// What serves the requests of a listener.
@@ -91,7 +98,6 @@ impl Ask {
 /// What all requests share.
 pub struct Pipeline {
     registry: Arc<Registry>,
-    policy: Policy,
     gate: Arc<dyn Authenticate>,
     table: Table,
     limiter: Limiter,
@@ -115,7 +121,6 @@ impl Pipeline {
         let limits = config.limits.clone();
         Ok(Self {
             registry: parts.registry,
-            policy: parts.policy,
             gate: parts.gate,
             table: parts.table,
             pace: Pace { idle: limits.body_idle_time.0, rate: limits.body_rate.0 },
@@ -134,7 +139,7 @@ impl Pipeline {
     }
 
     pub(super) fn policy(&self) -> &Policy {
-        &self.policy
+        self.registry.policy()
     }
 
     pub(super) fn gate(&self) -> &dyn Authenticate {

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{pipeline::own_error, tasks::Phase};
 use crate::{
-    error::{Error, Kind},
+    error::{Error, Kind, Result},
     http::Reply,
     registry::Registry,
 };
@@ -47,16 +47,30 @@ impl Probe {
 
     /// Why not to send requests here.
     pub(super) fn obstacle(&self, registry: &Registry) -> Option<&'static str> {
-        if *self.phase.borrow() > Phase::Running {
-            return Some("draining");
-        }
-        if registry.health().is_err() {
-            return Some("the store cannot be written");
-        }
-        match registry.space() {
-            Ok(free) if free >= self.reserve => None,
-            Ok(_) => Some("free space is below the reserve"),
-            Err(_) => Some("free space is unknown"),
-        }
+        obstacle(*self.phase.borrow(), &registry.health(), &registry.space(), self.reserve)
+    }
+}
+
+fn obstacle(phase: Phase, health: &Result<()>, space: &Result<u64>, reserve: u64) -> Option<&'static str> {
+    match (phase, health, space) {
+        (Phase::Draining | Phase::Closing, _, _) => Some("draining"),
+        (Phase::Running, Err(_), _) => Some("the store cannot be written"),
+        (Phase::Running, Ok(()), Err(_)) => Some("free space is unknown"),
+        (Phase::Running, Ok(()), Ok(free)) => (*free < reserve).then_some("free space is below the reserve"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_way() {
+        let broken = || Error::internal("a disk");
+        assert_eq!(obstacle(Phase::Running, &Ok(()), &Ok(10), 10), None);
+        assert_eq!(obstacle(Phase::Draining, &Ok(()), &Ok(10), 10), Some("draining"));
+        assert!(obstacle(Phase::Running, &Err(broken()), &Ok(10), 10).is_some());
+        assert!(obstacle(Phase::Running, &Ok(()), &Err(broken()), 10).is_some());
+        assert!(obstacle(Phase::Running, &Ok(()), &Ok(9), 10).is_some());
     }
 }

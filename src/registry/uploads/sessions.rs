@@ -38,6 +38,12 @@ impl Sessions {
         Ok(Claim { _guard: guard })
     }
 
+    /// Sessions that a request is at work on now.
+    pub(crate) fn at_work(&self) -> usize {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.values().filter(|lock| lock.strong_count() > 0).count()
+    }
+
     fn lock_of(&self, id: UploadId) -> Arc<AsyncMutex<()>> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lock) = busy.get(&id).and_then(Weak::upgrade) {

@@ -127,12 +127,18 @@ async fn pending_packages_end_with_their_last_use() {
     }
     world.push(&ada, "ada/done").await.unwrap();
     world.role("ada/idle", "admin", Some(packhouse::model::Role::Read)).await;
-    let push = world.may::<Push>(&ada, "ada/busy").await.unwrap();
-    world.registry.begin_upload(&push, None).await.unwrap();
-    assert_eq!(world.registry.expire_unused(super::NOW).await.unwrap(), 0, "not before its time");
-    assert_eq!(world.registry.expire_unused(super::later()).await.unwrap(), 1);
+    // A session is a use: it keeps the package it was opened in.
+    let busy = world.may::<Push>(&ada, "ada/busy").await.unwrap();
+    let session = world.registry.begin_upload(&busy, None).await.unwrap();
+    let expire = async |at| world.registry.expire_unused(at).await.unwrap();
+    let later = super::NOW.plus_seconds(48 * 3600);
+    assert_eq!(expire(super::NOW).await, 0, "not before its time");
+    assert_eq!(expire(later).await, 1);
     assert_eq!(kind(world.may::<Pull>(&ada, "ada/idle").await), Kind::NotFound(What::Package));
     assert!(world.may::<Pull>(&ada, "ada/busy").await.is_ok());
+    world.registry.cancel_upload(&busy, session).await.unwrap();
+    assert_eq!(expire(later).await, 1, "its last session is gone");
+    assert!(world.may::<Pull>(&ada, "ada/busy").await.is_err());
     assert!(world.may::<Pull>(&ada, "ada/done").await.is_ok());
     // The name is free, and the new package is another one.
     world.push(&ada, "ada/idle").await.unwrap();
