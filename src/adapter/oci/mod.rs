@@ -7,7 +7,7 @@ mod route;
 mod token;
 mod uploads;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, StatusCode, header};
 
 use super::{Adapter, Cx, Head};
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 };
 
 pub use route::Route;
+
+/// How long before a token's end its user is warned, in seconds: clients print the warning.
+const WARN_BEFORE: u64 = 7 * 24 * 3600;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -75,7 +78,13 @@ impl Adapter for Oci {
             Route::UploadPut(name, id, at, digest) => uploads::put(cx, name, *id, *at, *digest, body).await,
             Route::UploadCancel(name, id) => uploads::cancel(cx, name, *id).await,
         };
-        Ok(reply?.header(API_VERSION, "registry/2.0"))
+        let mut reply = reply?.header(API_VERSION, "registry/2.0");
+        if let Some(expires) = cx.caller.expires.filter(|expires| *expires < cx.caller.at.plus_seconds(WARN_BEFORE)) {
+            let name = cx.caller.credential.map(|id| id.to_string()).unwrap_or_default();
+            let text = format!("299 - \"the token {name} expires at {expires}; make another one in time\"");
+            reply = reply.header(header::WARNING, text);
+        }
+        Ok(reply)
     }
 
     fn render(error: &Error, route: Option<&Route>, site: &Site) -> Reply {
