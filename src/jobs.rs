@@ -50,6 +50,9 @@ pub fn standard() -> Vec<Job> {
         job("purge-trash", MINUTE, |registry, caller| {
             Box::pin(async move { registry.purge_trash(caller.at, STEP).await.map(Progress::of) })
         }),
+        job("expire-pending", 10 * MINUTE, |registry, caller| {
+            Box::pin(async move { registry.expire_unused(caller.at).await.map(Progress::of) })
+        }),
         job("expire-tokens", 60 * MINUTE, |registry, caller| {
             Box::pin(async move { registry.expire_tokens(caller.at).await.map(|_| Progress::Idle) })
         }),

@@ -7,6 +7,8 @@
 
 pub mod adapter;
 pub mod auth;
+#[cfg(feature = "rocksdb")]
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod http;

@@ -1,5 +1,6 @@
 //! One protocol per folder. None knows another, none knows the store.
 
+pub mod control;
 pub mod oci;
 
 use http::{HeaderMap, Method, Uri};

@@ -7,7 +7,7 @@ use super::{
     holds::{Holding, expect_held},
     records::{
         BlobRecord, Hold, Location,
-        blob::{edges_in, holds_of, lease_ends, lease_key, lease_value, package_in, review_key},
+        blob::{edges_in, holds_of, last_lease_key, lease_ends, lease_key, lease_value, package_in, review_key},
     },
     revisions,
     uploads::failed,
@@ -113,6 +113,7 @@ impl Registry {
             let ends = grant.at().plus_seconds(self.settings.lease_ttl);
             batch.expect_equals(lease_key(digest, grant.target().id), Some(value));
             batch.put(lease_key(digest, grant.target().id), lease_value(ends));
+            batch.put(last_lease_key(grant.target().id), lease_value(ends));
             batch.put(review_key(ends, digest), Bytes::new());
             batch.lazy = true;
             match self.meta.commit(batch).await {

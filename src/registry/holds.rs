@@ -7,13 +7,13 @@ use super::{
     Registry,
     records::{
         BlobRecord, Hold, ManifestRecord,
-        blob::{edges_in, lease_ends, lease_key, lease_value, review_key, wanted_in},
+        UploadRecord, blob::{edges_in, last_lease_key, lease_ends, lease_key, lease_value, review_key, wanted_in},
     },
 };
 use crate::{
     auth::PackageTarget,
     error::Result,
-    model::{Digest, Timestamp},
+    model::{Digest, PackageId, Timestamp},
     store::{Batch, Prefix},
 };
 
@@ -58,7 +58,29 @@ impl Registry {
     pub(crate) fn lease(&self, batch: &mut Batch, package: &PackageTarget, digest: &Digest, at: Timestamp) {
         let ends = at.plus_seconds(self.settings.lease_ttl);
         batch.put(lease_key(digest, package.id), lease_value(ends));
+        batch.put(last_lease_key(package.id), lease_value(ends));
         batch.put(review_key(ends, digest), Bytes::new());
+    }
+
+    /// Deletes packages that never got a manifest and whose last lease and sessions are over; says how many.
+    pub async fn expire_unused(&self, at: Timestamp) -> Result<usize> {
+        let before = Timestamp(at.0.saturating_sub(self.settings.lease_ttl.saturating_mul(1000)));
+        self.expire_pending(before, at).await
+    }
+
+    /// Adds to a batch that deletes a pending package what must be true of it: no session, and no lease that holds. A
+    /// lease given from here on changes the key that says when the last one ends, and makes the batch fail. `None`: a
+    /// lease holds now.
+    pub(crate) async fn expect_unused(&self, batch: &mut Batch, package: PackageId, at: Timestamp) -> Result<Option<()>> {
+        let last = self.meta.get(&last_lease_key(package)).await?;
+        if last.as_ref().is_some_and(|value| is_open(value, at)) {
+            return Ok(None);
+        }
+        batch.expect_equals(last_lease_key(package), last);
+        batch.delete(last_lease_key(package));
+        let sessions = UploadRecord::of_package(package);
+        batch.expect_prefix(sessions.clone(), Prefix::Empty, sessions);
+        Ok(Some(()))
     }
 
     /// Turns the wanted keys of a digest that arrives in a package into edges, in the batch in which it arrives. Says

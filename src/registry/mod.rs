@@ -25,6 +25,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 pub use blobs::Blob;
+pub use bootstrap::{FIRST_USER, FirstUser, generated_password};
 pub use facts::Directory;
 pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
 pub use packages::Packages;
@@ -89,6 +90,11 @@ impl Registry {
     /// Who is who here.
     pub fn authenticator(&self) -> Authenticator {
         Authenticator::new(Arc::clone(&self.directory) as _, Arc::clone(&self.passwords))
+    }
+
+    /// Whether anonymous callers may read public packages at all.
+    pub fn anonymous_reads(&self) -> bool {
+        self.settings.anonymous_reads
     }
 
     /// Largest blob taken, in bytes.

@@ -114,12 +114,8 @@ impl Registry {
     }
 
     /// Deletes packages that were allocated before `before` and hold neither a manifest nor anything on its way to one.
-    /// `unused` adds to the batch what must then be empty: the package's sessions and leases. Says how many went.
-    pub async fn expire_pending(
-        &self,
-        before: Timestamp,
-        unused: impl Fn(PackageId, &mut Batch) + Send + Sync,
-    ) -> Result<usize> {
+    /// Says how many went.
+    pub(crate) async fn expire_pending(&self, before: Timestamp, at: Timestamp) -> Result<usize> {
         let mut gone = 0;
         let mut after: Option<Key> = None;
         loop {
@@ -135,7 +131,9 @@ impl Registry {
                 // Its revision first: a role given from here on makes the batch fail rather than outlive the package.
                 let known = revisions::read(self.meta.as_ref(), &[Subject::Package(id)]).await?;
                 revisions::expect(&mut batch, &known);
-                unused(id, &mut batch);
+                if self.expect_unused(&mut batch, id, at).await?.is_none() {
+                    continue;
+                }
                 permissions::take_all(self.meta.as_ref(), &mut batch, id).await?;
                 batch.replace(Some(&package), None);
                 revisions::bump(&mut batch, Subject::Package(id));
@@ -171,6 +169,8 @@ impl Registry {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Packages> {
+        // No path holds a NUL, and index entries use it: what a client writes behind one changes nothing in the order.
+        let after = after.map(|path| path.split('\0').next().unwrap_or_default());
         let view = self.meta.snapshot()?;
         let mut eyes = Eyes { registry: self, view: view.as_ref(), viewer, owners: HashMap::new() };
         let mut packages = Vec::new();

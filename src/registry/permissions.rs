@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     auth::{Grant, Manage, PackageTarget, Subject},
-    error::{Error, Result, What},
+    error::{Error, Kind, Result, What},
     model::{OwnerId, PackageId, Role, Timestamp, Visibility},
     store::{Batch, MetadataRead, Record},
 };
@@ -142,9 +142,12 @@ impl Registry {
     }
 
     /// The record of a package that was there when a grant was made.
+    ///
+    /// # Errors
+    /// [`Kind::StaleGrant`] when it is there no more: whoever asks for the right again learns what is there instead.
     pub(crate) async fn package(&self, target: &PackageTarget) -> Result<PackageRecord> {
         packages::by_id(self.meta.as_ref(), target.id)
             .await?
-            .ok_or_else(|| Error::not_found(What::Package, "the package was deleted meanwhile"))
+            .ok_or_else(|| Error::new(Kind::StaleGrant, "the package was deleted meanwhile; try again"))
     }
 }

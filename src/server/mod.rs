@@ -246,18 +246,19 @@ impl Running {
     }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT. The first line on standard output says where it listens. A second signal
+/// Runs the daemon until SIGTERM or SIGINT. The first line on standard output says where it listens; then comes the
+/// greeting, if there is one. A second signal
 /// ends the drain at once. SIGHUP loads the certificate again.
 ///
 /// # Errors
 /// As [`App::start`].
-pub async fn run(config: &Config, parts: Parts) -> Result<()> {
+pub async fn run(config: &Config, parts: Parts, greeting: &str) -> Result<()> {
     log::start(&config.server)?;
     let files = listen::raise_file_limit();
     let [mut terminate, mut interrupt, mut hangup] =
         [on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?];
     let running = App::start(config, parts).await?;
-    announce(&running)?;
+    announce(&running, greeting)?;
     tracing::info!(files, version = env!("CARGO_PKG_VERSION"), "started");
     loop {
         tokio::select! {
@@ -281,10 +282,10 @@ fn on(kind: SignalKind) -> Result<Signal> {
 }
 
 /// Scripts wait for this line and read the port from it.
-fn announce(running: &Running) -> Result<()> {
+fn announce(running: &Running, greeting: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for address in &running.addresses {
         writeln!(out, "listening on {}", running.url_of(address)).map_err(Error::internal)?;
     }
-    out.flush().map_err(Error::internal)
+    out.write_all(greeting.as_bytes()).and_then(|()| out.flush()).map_err(Error::internal)
 }

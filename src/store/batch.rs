@@ -193,4 +193,3 @@ pub fn counter(value: Option<&Bytes>) -> i64 {
 pub fn stream_key(stream: &Key, number: u64) -> Key {
     Key { space: stream.space, bytes: stream.bytes.clone() }.with(&number.to_be_bytes())
 }
-

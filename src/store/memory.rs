@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    Batch, BlobStore, BlobWriter, CommitError, Committed, Entry, Expect, Key, MetadataRead, MetadataStore, OpenBlob,
-    Prefix, Written, counter, stream_key,
+    Batch, BlobStore, BlobWriter, CommitError, Committed, Entry, Expect, Key, MetadataRead, MetadataStore,
+    OpenBlob, Prefix, Written, counter, stream_key,
 };
 use crate::{
     error::{Error, Kind, Result, What},
@@ -47,7 +47,8 @@ impl MemoryStore {
 /// The keys that begin with a prefix, in order.
 fn under<'a>(map: &'a BTreeMap<Key, Bytes>, prefix: &Key) -> impl Iterator<Item = (&'a Key, &'a Bytes)> {
     let (space, bytes) = (prefix.space, prefix.bytes.clone());
-    map.range(prefix.clone()..).take_while(move |(key, _)| key.space == space && key.bytes.starts_with(&bytes))
+    map.range(prefix.clone()..)
+        .take_while(move |(key, _)| key.space == space && key.bytes.starts_with(&bytes))
 }
 
 fn holds(map: &BTreeMap<Key, Bytes>, expect: &Expect) -> Result<(), CommitError> {
@@ -208,7 +209,9 @@ impl BlobStore for MemoryBlobs {
             (None, None) => return Err(Error::internal(format!("there is no upload {key} to publish"))),
         };
         if held as u64 != size {
-            return Err(Error::internal(format!("upload {key} holds {held} bytes, not the {size} to be published")));
+            return Err(Error::internal(format!(
+                "upload {key} holds {held} bytes, not the {size} to be published"
+            )));
         }
         if let Some((bytes, _)) = blobs.uploads.remove(&key) {
             blobs.published.insert(key, bytes.into());
@@ -231,7 +234,10 @@ impl BlobStore for MemoryBlobs {
     async fn reread(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {
         let blobs = lock(&self.0);
         let bytes = blobs.uploads.get(&key).map_or(&[][..], |(bytes, _)| bytes);
-        let cut = usize::try_from(size).ok().and_then(|size| bytes.get(..size)).filter(|_| blobs.uploads.contains_key(&key));
+        let cut = usize::try_from(size)
+            .ok()
+            .and_then(|size| bytes.get(..size))
+            .filter(|_| blobs.uploads.contains_key(&key));
         match cut {
             Some(bytes) => Ok(Arc::new(Open(Bytes::copy_from_slice(bytes)))),
             None => {
@@ -248,7 +254,13 @@ impl BlobStore for MemoryBlobs {
 
     async fn list(&self, after: Option<PhysicalKey>, limit: usize) -> Result<Vec<PhysicalKey>> {
         let blobs = lock(&self.0);
-        Ok(blobs.published.keys().filter(|key| after.is_none_or(|after| **key > after)).take(limit).copied().collect())
+        Ok(blobs
+            .published
+            .keys()
+            .filter(|key| after.is_none_or(|after| **key > after))
+            .take(limit)
+            .copied()
+            .collect())
     }
 
     fn space(&self) -> Result<u64> {

@@ -12,6 +12,8 @@ mod open;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod stream;
+#[cfg(test)]
+mod suite;
 
 use std::sync::Arc;
 

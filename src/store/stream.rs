@@ -193,6 +193,7 @@ struct Transfer {
     end: u64,
     step: usize,
     given: Option<Instant>,
+    patience: Duration,
     waiting: Option<(Reading, Share)>,
 }
 
@@ -211,9 +212,19 @@ impl BlobStream {
             end: range.end.max(range.start),
             step: SMALLEST,
             given: None,
+            patience: DRAINS,
             waiting: None,
         };
         Self(Source::Blob(Box::new(transfer)))
+    }
+
+    /// How quick a peer must be to get larger chunks: tests cannot depend on a clock.
+    #[cfg(test)]
+    pub(super) fn patient(mut self, patience: Duration) -> Self {
+        if let Source::Blob(transfer) = &mut self.0 {
+            transfer.patience = patience;
+        }
+        self
     }
 
     /// Bytes still to come.
@@ -279,7 +290,7 @@ impl Transfer {
     /// Larger chunks for a peer that drains, smaller ones for one that does not: a slow peer's buffers wait long.
     fn pace(&mut self) {
         let Some(given) = self.given else { return };
-        self.step = if given.elapsed() < DRAINS { self.step * 2 } else { self.step / 2 };
+        self.step = if given.elapsed() <= self.patience { self.step * 2 } else { self.step / 2 };
         self.step = self.step.clamp(SMALLEST, LARGEST);
     }
 

@@ -124,6 +124,11 @@ pub fn lease_ends(value: &[u8]) -> Option<Timestamp> {
     value.try_into().ok().map(|bytes| Timestamp(u64::from_be_bytes(bytes)))
 }
 
+/// When the last lease of a package ends. A package without a manifest dies then.
+pub fn last_lease_key(package: PackageId) -> Key {
+    Key::new(Space::Refs, b'l').with(&package.bytes())
+}
+
 /// The edges from a digest to the objects of one package.
 pub fn edges_in(digest: &Digest, hold: Hold, owner: OwnerId, package: PackageId) -> Key {
     holds_of(digest, hold).with(&owner.bytes()).with(&package.bytes())

@@ -17,6 +17,7 @@
 //! | blob | `b` digest | [`BlobRecord`] |
 //! | inline | `i` digest | a small blob's bytes |
 //! | refs | `r` digest 0 package | a lease: when it ends |
+//! | refs | `l` package | when its last lease ends; `u` package session: index of sessions |
 //! | refs | `r` digest 1/2 owner package manifest | index: an edge, live or held |
 //! | refs | `w` package digest manifest | index: named and not here |
 //! | doc | `m` package digest | [`ManifestRecord`] |

@@ -10,6 +10,8 @@
 
 mod lane;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{
@@ -57,25 +59,29 @@ struct Inner {
     health: Arc<Health>,
 }
 
-/// Whether the disk took the last write.
+/// Whether the disk took the last write: when it did not, and what it said.
 #[derive(Default)]
-struct Health(Mutex<Option<(Instant, String)>>);
+struct Health(Mutex<Option<(Instant, Kind, String)>>);
 
 impl Health {
     fn good(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn bad(&self, cause: &io::Error) {
+    /// Takes note of a failed write and says it in our words.
+    fn bad(&self, cause: io::Error) -> Error {
         tracing::error!(%cause, "the blob store could not be written");
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), cause.to_string()));
+        let why = cause.to_string();
+        let error = write_failure(cause);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), error.kind(), why));
+        error
     }
 
     /// Refuses for a while after a failure; then somebody must try, or nobody would ever learn that it works again.
     fn check(&self) -> Result<()> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((when, why)) if when.elapsed() < SHY => {
-                Err(Error::new(Kind::Unavailable, "the blob store cannot be written now").because(why.clone()))
+            Some((when, kind, why)) if when.elapsed() < SHY => {
+                Err(Error::new(*kind, "the blob store cannot be written now").because(why.clone()))
             }
             _ => Ok(()),
         }
@@ -115,7 +121,8 @@ impl DirectoryBlobs {
         }
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         // A reader's file is not to take the place of a connection.
-        let open = limit.map_or(OPEN_FILES, |most| usize::try_from(most / 4).unwrap_or(OPEN_FILES).min(OPEN_FILES));
+        let open =
+            limit.map_or(OPEN_FILES, |most| usize::try_from(most / 4).unwrap_or(OPEN_FILES).min(OPEN_FILES));
         let inner = Arc::new(Inner {
             blobs,
             uploads,
@@ -184,8 +191,12 @@ impl Inner {
 
     /// Opens an upload's file so that it holds exactly `offset` bytes.
     fn open_upload(&self, key: PhysicalKey, offset: u64) -> Result<File> {
-        let opened =
-            OpenOptions::new().write(true).create(offset == 0).truncate(false).mode(0o600).open(self.upload(key));
+        let opened = OpenOptions::new()
+            .write(true)
+            .create(offset == 0)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.upload(key));
         let file = match opened {
             Ok(file) => file,
             // Made but never synced, and then the machine went down: the upload begins again.
@@ -208,23 +219,24 @@ impl Inner {
         match size_of(&from)? {
             Some(stored) if stored == size => name(&from, &to, size)?,
             Some(stored) => {
-                return Err(Error::internal(format!("upload {key} holds {stored} bytes, not the {size} to be published")));
+                return Err(Error::internal(format!(
+                    "upload {key} holds {stored} bytes, not the {size} to be published"
+                )));
             }
             // Published before, perhaps by a call whose folder sync did not come to its end: that is repeated below.
             None => match size_of(&to)? {
                 Some(stored) if stored == size => {}
                 Some(stored) => {
-                    return Err(Error::internal(format!("blob {key} holds {stored} bytes, not the {size} published")));
+                    return Err(Error::internal(format!(
+                        "blob {key} holds {stored} bytes, not the {size} published"
+                    )));
                 }
                 None => return Err(Error::internal(format!("there is no upload {key} to publish"))),
             },
         }
         // The bytes were synced before they got this name, so whoever finds the name after a power cut finds them
         // whole. Only now may a record be written that promises it.
-        sync_folder(&self.folder(key)).map_err(|cause| {
-            self.health.bad(&cause);
-            write_failure(cause)
-        })
+        sync_folder(&self.folder(key)).map_err(|cause| self.health.bad(cause))
     }
 
     fn list(&self, after: Option<PhysicalKey>, limit: usize) -> Result<Vec<PhysicalKey>> {
@@ -290,7 +302,7 @@ impl BlobStore for DirectoryBlobs {
         self.inner.stop_writer(key).await;
         let inner = Arc::clone(&self.inner);
         let file = blocking(move || inner.open_upload(key, offset)).await?;
-        let disk = Lane::new(Disk { file, offset, health: Arc::clone(&self.inner.health) });
+        let disk = Lane::new(Disk { file, offset, begun: offset, health: Arc::clone(&self.inner.health) });
         self.inner.remember_writer(key, Arc::downgrade(&disk));
         Ok(Box::new(Writer::new(disk, hasher)))
     }
@@ -360,7 +372,8 @@ impl BlobStore for DirectoryBlobs {
 
     fn space(&self) -> Result<u64> {
         self.inner.health.check()?;
-        let space = rustix::fs::statvfs(&self.inner.uploads).map_err(|cause: Errno| read_failure(cause.into()))?;
+        let space =
+            rustix::fs::statvfs(&self.inner.uploads).map_err(|cause: Errno| read_failure(cause.into()))?;
         if space.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
             return Err(Error::new(Kind::Unavailable, "the blob store is mounted read-only"));
         }

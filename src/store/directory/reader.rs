@@ -51,7 +51,10 @@ impl OpenFile {
     /// Gives the blob if it is as large as its record says: a file cut short must not look like a short success.
     pub(super) fn expect_size(self: Arc<Self>, size: u64) -> Result<Arc<dyn OpenBlob>> {
         if self.size != size {
-            return Err(Error::internal(format!("a blob's file holds {} bytes, its record says {size}", self.size)));
+            return Err(Error::internal(format!(
+                "a blob's file holds {} bytes, its record says {size}",
+                self.size
+            )));
         }
         Ok(self)
     }

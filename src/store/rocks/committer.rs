@@ -28,6 +28,9 @@ use crate::{
 /// Time between two attempts to open the database again.
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
+/// A write that takes longer is reported: the disk hangs, or compaction is far behind.
+const HANGS: Duration = Duration::from_secs(10);
+
 type Verdict = Result<Committed, CommitError>;
 
 /// A batch on its way to the committer.
@@ -43,9 +46,14 @@ pub(super) struct Request {
 pub(super) struct State {
     /// Set after a failed write: why nothing can be written.
     broken: Mutex<Option<(Kind, String)>>,
+    /// When the write under way began.
+    writing: Mutex<Option<Instant>>,
     pub(super) figures: Figures,
     #[cfg(test)]
     pub(super) inject: Mutex<Option<Inject>>,
+    /// While a test holds this, what is sent gathers in one group.
+    #[cfg(test)]
+    pub(super) gate: Arc<Mutex<()>>,
 }
 
 /// Counts since the start.
@@ -75,11 +83,16 @@ pub(super) enum Inject {
 impl State {
     /// Why nothing can be written, if so.
     pub(super) fn health(&self) -> Result<()> {
-        match &*lock(&self.broken) {
-            None => Ok(()),
-            Some((kind, why)) => {
-                Err(Error::new(*kind, "the metadata store cannot be written now").because(why.clone()))
-            }
+        let sick = |kind, why| Err(Error::new(kind, "the metadata store cannot be written now").because(why));
+        if let Some((kind, why)) = &*lock(&self.broken) {
+            return sick(*kind, why.clone());
+        }
+        match lock(&self.writing).map(|begun| begun.elapsed()) {
+            Some(since) if since > HANGS => sick(
+                Kind::Unavailable,
+                format!("a write waits for the disk since {} seconds", since.as_secs()),
+            ),
+            _ => Ok(()),
         }
     }
 }
@@ -98,7 +111,12 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn new(slot: Arc<Slot>, state: Arc<State>, inbox: Receiver<Request>, options: RocksOptions) -> Self {
+    pub(super) fn new(
+        slot: Arc<Slot>,
+        state: Arc<State>,
+        inbox: Receiver<Request>,
+        options: RocksOptions,
+    ) -> Self {
         Self { slot, state, inbox, options, numbers: Numbers::default(), unsynced: false, reopen_at: None }
     }
 
@@ -112,6 +130,8 @@ impl Committer {
             match received {
                 Ok(request) if self.reopen_at.is_some() => self.turn_away(request),
                 Ok(request) => {
+                    #[cfg(test)]
+                    drop(lock(&self.state.gate));
                     let group = self.collect(request);
                     self.commit(group);
                 }
@@ -143,7 +163,10 @@ impl Committer {
 
     fn commit(&mut self, requests: Vec<Request>) {
         let Some(engine) = self.slot.now() else {
-            self.fail(requests.into_iter().map(|request| request.answer), &Error::internal("the slot is empty"));
+            self.fail(
+                requests.into_iter().map(|request| request.answer),
+                &Error::internal("the slot is empty"),
+            );
             return;
         };
         let mut group = Group::new(&engine, &self.numbers);
@@ -187,7 +210,10 @@ impl Committer {
             return Err(Error::new(Kind::NoSpace, "injected before the write"));
         }
         let begun = Instant::now();
-        engine.db().write_opt(write, &options).map_err(failure)?;
+        *lock(&self.state.writing) = Some(begun);
+        let written = engine.db().write_opt(write, &options);
+        *lock(&self.state.writing) = None;
+        written.map_err(failure)?;
         #[cfg(test)]
         if inject == Some(Inject::AfterWrite) {
             return Err(Error::new(Kind::Unavailable, "injected after the write"));
@@ -220,7 +246,8 @@ impl Committer {
     fn turn_away(&self, request: Request) {
         self.state.figures.failed.fetch_add(1, Relaxed);
         let error = self.state.health().err();
-        let error = error.unwrap_or_else(|| Error::new(Kind::Unavailable, "the metadata store is being opened anew"));
+        let error =
+            error.unwrap_or_else(|| Error::new(Kind::Unavailable, "the metadata store is being opened anew"));
         let _ = request.answer.send(Err(CommitError::Failed(error)));
     }
 
@@ -245,8 +272,9 @@ impl Committer {
     /// Whether the folder takes and keeps a file, and has room for what opening flushes.
     fn writable(&self) -> Result<()> {
         let setup = self.slot.setup();
-        let unavailable =
-            |cause: std::io::Error| Error::new(Kind::Unavailable, "the metadata folder cannot be written").because(cause);
+        let unavailable = |cause: std::io::Error| {
+            Error::new(Kind::Unavailable, "the metadata folder cannot be written").because(cause)
+        };
         let space = rustix::fs::statvfs(&setup.path).map_err(|cause| unavailable(cause.into()))?;
         let needed = setup.memory as u64;
         if space.f_bavail.saturating_mul(space.f_frsize) < needed {

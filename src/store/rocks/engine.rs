@@ -126,7 +126,9 @@ impl Engine {
         let kept = self.db.get_cf(self.streams()?, stream_name(stream)).map_err(failure)?;
         let kept = match kept {
             None => 0,
-            Some(bytes) => number(&bytes).ok_or_else(|| Error::internal("a stream's number is not 8 bytes"))?,
+            Some(bytes) => {
+                number(&bytes).ok_or_else(|| Error::internal("a stream's number is not 8 bytes"))?
+            }
         };
         // Elements that came by other ways (a restore, an import) count as well.
         let length = stream.bytes.len() + 8;

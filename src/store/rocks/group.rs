@@ -201,16 +201,17 @@ impl<'a> Group<'a> {
         let mut committed = Committed::default();
         for append in &batch.appends {
             let stream = &append.stream;
-            let known = given.get(stream).or_else(|| self.given.get(stream)).or_else(|| self.numbers.0.get(stream));
+            let known =
+                given.get(stream).or_else(|| self.given.get(stream)).or_else(|| self.numbers.0.get(stream));
             let last = match known {
                 Some(last) => *last,
                 None => self.engine.last_number(stream)?,
             };
-            let number = last.checked_add(1).ok_or_else(|| Error::internal("a stream has no more numbers"))?;
+            let number =
+                last.checked_add(1).ok_or_else(|| Error::internal("a stream has no more numbers"))?;
             given.insert(stream.clone(), number);
             committed.appended.push(number);
         }
         Ok((committed, given))
     }
 }
-

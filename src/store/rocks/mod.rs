@@ -9,6 +9,8 @@ mod engine;
 mod group;
 mod options;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::File,
@@ -66,6 +68,12 @@ impl RocksStore {
             .spawn(|| committer.run())
             .map_err(Error::internal)?;
         Ok(Self { slot, state, room, most, sender: Some(sender), thread: Some(thread), _lock: None })
+    }
+
+    /// While it is locked, the committer takes no group.
+    #[cfg(test)]
+    pub(super) fn gate(&self) -> Arc<std::sync::Mutex<()>> {
+        Arc::clone(&self.state.gate)
     }
 
     /// Keeps a lock as long as the database may be open.
@@ -166,7 +174,7 @@ impl MetadataStore for RocksStore {
     }
 }
 
-/// Figures that RocksDB keeps for each column family, summed up. One it cannot tell is left out.
+/// Figures that RocksDB keeps. One it cannot tell is left out of the sum.
 fn engine_figures(engine: &Engine) -> Vec<(&'static str, u64)> {
     let sum = |name: &property::PropName| {
         let each = Space::ALL.into_iter().map(|space| {
@@ -175,17 +183,19 @@ fn engine_figures(engine: &Engine) -> Vec<(&'static str, u64)> {
         });
         each.flatten().sum::<u64>()
     };
+    // These are of the whole database, whichever family is asked.
+    let whole = |name: &property::PropName| engine.db().property_int_value(name).ok().flatten().unwrap_or(0);
     vec![
         ("keys_estimated", sum(property::ESTIMATE_NUM_KEYS)),
         ("table_bytes", sum(property::TOTAL_SST_FILES_SIZE)),
         ("table_reader_bytes", sum(property::ESTIMATE_TABLE_READERS_MEM)),
         ("compaction_pending_bytes", sum(property::ESTIMATE_PENDING_COMPACTION_BYTES)),
-        ("compactions_running", sum(property::NUM_RUNNING_COMPACTIONS)),
-        ("flushes_running", sum(property::NUM_RUNNING_FLUSHES)),
-        ("writes_stopped", sum(property::IS_WRITE_STOPPED)),
-        ("write_rate_limit", sum(property::ACTUAL_DELAYED_WRITE_RATE)),
-        ("background_errors", sum(property::BACKGROUND_ERRORS)),
-        ("snapshots", sum(property::NUM_SNAPSHOTS)),
+        ("compactions_running", whole(property::NUM_RUNNING_COMPACTIONS)),
+        ("flushes_running", whole(property::NUM_RUNNING_FLUSHES)),
+        ("writes_stopped", whole(property::IS_WRITE_STOPPED)),
+        ("write_rate_limit", whole(property::ACTUAL_DELAYED_WRITE_RATE)),
+        ("background_errors", whole(property::BACKGROUND_ERRORS)),
+        ("snapshots", whole(property::NUM_SNAPSHOTS)),
     ]
 }
 
@@ -207,6 +217,7 @@ impl MetadataRead for Moments {
             return self.0.read(|engine, moment| engine.scan(moment, prefix, after, limit));
         }
         let (view, prefix, after) = (Arc::clone(&self.0), prefix.clone(), after.cloned());
-        blocking(move || view.read(|engine, moment| engine.scan(moment, &prefix, after.as_ref(), limit))).await
+        blocking(move || view.read(|engine, moment| engine.scan(moment, &prefix, after.as_ref(), limit)))
+            .await
     }
 }

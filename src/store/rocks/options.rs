@@ -56,7 +56,8 @@ impl Setup {
         let memory = memory.max(16 * MIB);
         let cache = Cache::new_hyper_clock_cache(memory, 0);
         // Charged to the cache: the memtables push blocks out, so that one figure bounds both. Never stalls writers.
-        let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(memory / 2, false, cache.clone());
+        let buffers =
+            WriteBufferManager::new_write_buffer_manager_with_cache(memory / 2, false, cache.clone());
         Self { path, memory, cache, buffers }
     }
 
@@ -101,7 +102,10 @@ impl Setup {
             .map(|space| ColumnFamilyDescriptor::new(space.word(), self.family(space)))
             .collect();
         all.push(ColumnFamilyDescriptor::new(DEFAULT, self.plain(8 * KIB, |_| {})));
-        all.push(ColumnFamilyDescriptor::new(STREAMS, self.plain(8 * KIB, |table| table.set_bloom_filter(10.0, false))));
+        all.push(ColumnFamilyDescriptor::new(
+            STREAMS,
+            self.plain(8 * KIB, |table| table.set_bloom_filter(10.0, false)),
+        ));
         all
     }
 

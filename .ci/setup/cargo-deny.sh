@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Builds the pinned cargo-deny into the cache; env.sh puts it on the PATH.
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+version=0.20.2
+dir="$PACKHOUSE_CACHE/tools/cargo-deny-$version"
+if [ ! -x "$dir/bin/cargo-deny" ]; then
+  say "building cargo-deny $version"
+  cargo install cargo-deny --locked --version "$version" --root "$dir" >&2
+fi

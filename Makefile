@@ -1,0 +1,50 @@
+# The two commands: `make run` starts the daemon, `make test` runs every test. Both install what they lack into
+# ~/.cache/packhouse (PACKHOUSE_CACHE), outside the tree.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+DATA ?= data
+LISTEN ?= 127.0.0.1:5000
+
+.PHONY: run build test unit conformance setup clients fmt lint docs deny fuzz
+
+setup:
+	@.ci/setup/packages.sh build
+	@.ci/setup/rust.sh
+	@.ci/setup/rocksdb.sh
+
+clients: setup
+	@.ci/setup/packages.sh clients bench
+	@.ci/setup/go-tools.sh
+	@.ci/setup/images.sh
+
+build: setup
+	@. .ci/setup/env.sh; cargo build --locked --release
+
+run: build
+	@. .ci/setup/env.sh; exec "$$CARGO_TARGET_DIR/release/packhouse" serve --listen $(LISTEN) --data $(DATA)
+
+# Unit and integration tests; no client, no network beyond loopback.
+unit: setup
+	@. .ci/setup/env.sh; cargo test --locked
+
+# Real clients, and the OCI conformance suite where OCI_CONFORMANCE names its program.
+conformance: build clients
+	@. .ci/setup/env.sh; PACKHOUSE_BIN="$$CARGO_TARGET_DIR/release/packhouse" cargo test --locked --test conformance
+
+test: unit conformance
+
+fmt:
+	@cargo fmt --all --check
+
+lint: setup
+	@. .ci/setup/env.sh; cargo clippy --locked --all-targets -- -D warnings
+
+docs: setup
+	@. .ci/setup/env.sh; RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+deny: setup
+	@.ci/setup/cargo-deny.sh
+	@. .ci/setup/env.sh; cargo deny --locked --offline check bans licenses sources
+
+fuzz: setup
+	@tests/fuzz/run.sh $(SECONDS_EACH)

@@ -1,0 +1,214 @@
+//! Doing what a command asks.
+
+use super::{Answer, Command, Outcome};
+use crate::{
+    auth::{Caller, Grant, Manage, ManageOwner, Operate, Secret, TokenKind},
+    error::{Error, Kind, Result, What},
+    model::{OwnerName, PackageName, Role, Scope, Scopes, Timestamp, TokenId},
+    registry::{
+        Registry,
+        accounts::NewUser,
+        generated_password,
+        records::{AccountKind, AccountRecord, Membership},
+    },
+};
+
+/// Runs a command as the operator.
+pub async fn execute(registry: &Registry, command: Command) -> Outcome {
+    let caller = Caller::operator(Timestamp::now(), "command-line".into());
+    let desk = Desk { registry, caller };
+    desk.run(command).await.map_err(|error| {
+        if error.is_fault() {
+            tracing::error!(%error, "an administration command failed");
+            return error.to_string();
+        }
+        error.public().to_owned()
+    })
+}
+
+struct Desk<'a> {
+    registry: &'a Registry,
+    caller: Caller,
+}
+
+fn done(note: impl Into<String>) -> Result<Answer> {
+    Ok(Answer { note: Some(note.into()), ..Answer::default() })
+}
+
+fn table<const N: usize>(columns: [&str; N], rows: Vec<[String; N]>) -> Result<Answer> {
+    let columns = columns.map(str::to_owned).to_vec();
+    Ok(Answer { table: Some((columns, rows.into_iter().map(Into::into).collect())), ..Answer::default() })
+}
+
+impl Desk<'_> {
+    async fn run(&self, command: Command) -> Result<Answer> {
+        match command {
+            Command::UserAdd { name, admin, password } => self.user_add(&name, admin, password).await,
+            Command::UserPassword { name, password } => {
+                self.registry.set_password(&self.owner(&name).await?, &Secret::new(password)).await?;
+                done(format!("{name} has a new password; whatever was signed in with the old one is signed out"))
+            }
+            Command::UserList => self.accounts(AccountKind::User).await,
+            Command::UserSuspend { name, suspended } => {
+                self.registry.set_suspended(&self.system()?, &name, suspended).await?;
+                done(if suspended { format!("{name} is suspended") } else { format!("{name} is no longer suspended") })
+            }
+            Command::UserRemove { name } => {
+                self.registry.remove_account(&self.system()?, &name, AccountKind::User).await?;
+                done(format!("{name} is removed"))
+            }
+            Command::OrgAdd { name, owner } => {
+                let parsed = OwnerName::parse(&name)?;
+                self.registry.create_organization(&self.system()?, &parsed, &owner).await?;
+                done(format!("{name} is an organization, owned by {owner}"))
+            }
+            Command::OrgList => self.accounts(AccountKind::Organization).await,
+            Command::OrgMember { org, user, owner } => self.org_member(&org, &user, owner).await,
+            Command::OrgMembers { org } => self.org_members(&org).await,
+            Command::TokenCreate { user, scopes, lifetime } => self.token_create(&user, &scopes, lifetime).await,
+            Command::TokenList { user } => self.token_list(&user).await,
+            Command::TokenRevoke { id } => self.token_revoke(&id).await,
+            Command::PackageList { owner } => self.package_list(owner.as_deref()).await,
+            Command::PackageVisibility { package, visibility } => {
+                self.registry.set_visibility(&self.package(&package).await?, visibility).await?;
+                done(format!("{package} is {visibility}"))
+            }
+            Command::PackageGrant { package, principal, role } => self.package_grant(&package, &principal, role).await,
+        }
+    }
+
+    fn system(&self) -> Result<Grant<Operate>> {
+        self.registry.policy().authorize_system(&self.caller)
+    }
+
+    async fn owner(&self, name: &str) -> Result<Grant<ManageOwner>> {
+        self.registry.policy().authorize_owner(&self.caller, name).await
+    }
+
+    async fn package(&self, name: &str) -> Result<Grant<Manage>> {
+        self.registry.policy().authorize(&self.caller, &PackageName::parse(name)?).await
+    }
+
+    async fn user_add(&self, name: &str, admin: bool, password: Option<String>) -> Result<Answer> {
+        let parsed = OwnerName::parse(name)?;
+        let (secret, made) = match password {
+            Some(password) => (Secret::new(password), false),
+            None => (generated_password()?, true),
+        };
+        let user = NewUser { name: &parsed, administrator: admin, password: Some(&secret) };
+        self.registry.create_user(&self.system()?, user).await?;
+        if !made {
+            return done(format!("{name} is a user"));
+        }
+        let note = format!("{name} is a user; this password is shown once");
+        Ok(Answer { value: Some(secret.reveal().to_owned()), note: Some(note), table: None })
+    }
+
+    /// Everything of one kind of account, in order of names.
+    async fn accounts(&self, kind: AccountKind) -> Result<Answer> {
+        let system = self.system()?;
+        let mut rows = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page: Vec<AccountRecord> = self.registry.accounts(&system, after.as_deref(), 256).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.name.clone());
+            rows.extend(page.iter().filter(|account| account.kind == kind).map(|account| {
+                let state = if account.suspended { "suspended" } else { "active" };
+                let admin = if account.administrator { "admin" } else { "" };
+                [account.name.clone(), state.into(), admin.into(), Timestamp(account.created).to_string()]
+            }));
+        }
+        table(["name", "state", "installation", "created"], rows)
+    }
+
+    async fn org_member(&self, org: &str, user: &str, owner: Option<bool>) -> Result<Answer> {
+        let membership = owner.map(|owner| if owner { Membership::Owner } else { Membership::Member });
+        self.registry.set_member(&self.owner(org).await?, user, membership).await?;
+        done(match owner {
+            Some(true) => format!("{user} owns {org}"),
+            Some(false) => format!("{user} is a member of {org}"),
+            None => format!("{user} is not a member of {org}"),
+        })
+    }
+
+    async fn org_members(&self, org: &str) -> Result<Answer> {
+        let members = self.registry.members(&self.owner(org).await?).await?;
+        let rows = members.into_iter().map(|member| {
+            let role = if member.membership == Membership::Owner { "owner" } else { "member" };
+            [member.user, role.to_owned()]
+        });
+        table(["user", "role"], rows.collect())
+    }
+
+    async fn token_create(&self, user: &str, scopes: &[Scope], lifetime: u64) -> Result<Answer> {
+        let grant = self.owner(user).await?;
+        let token = self.registry.issue_token(&grant, Scopes::of(scopes), lifetime).await?;
+        let note = format!("token {} of {user}, good until {}; it is shown once", token.id, token.expires);
+        Ok(Answer { value: Some(token.secret.reveal().to_owned()), note: Some(note), table: None })
+    }
+
+    async fn token_list(&self, user: &str) -> Result<Answer> {
+        let tokens = self.registry.tokens(&self.owner(user).await?).await?;
+        let rows = tokens.into_iter().map(|token| {
+            let kind = if token.kind == TokenKind::Personal as u8 { "personal" } else { "refresh" };
+            [
+                token.id.to_string(),
+                kind.to_owned(),
+                Scopes::from_bits(token.scopes).to_string(),
+                Timestamp(token.created).to_string(),
+                Timestamp(token.expires).to_string(),
+                format!("…{}", token.tail),
+            ]
+        });
+        table(["id", "kind", "scopes", "created", "expires", "ends in"], rows.collect())
+    }
+
+    async fn token_revoke(&self, id: &str) -> Result<Answer> {
+        let parsed = u64::from_str_radix(id, 16).ok().filter(|_| id.len() == 16).map(TokenId);
+        let parsed = parsed.ok_or_else(|| {
+            Error::invalid(What::Token, "a token is revoked by its id, as `packhouse token list` shows it")
+        })?;
+        let user = self.registry.token_user(&self.system()?, parsed).await?;
+        self.registry.revoke_token(&self.owner(&user).await?, parsed).await?;
+        done(format!("token {id} of {user} is revoked"))
+    }
+
+    async fn package_list(&self, owner: Option<&str>) -> Result<Answer> {
+        if let Some(owner) = owner {
+            // A name that nobody has is a mistake, not an owner without packages.
+            self.owner(owner).await?;
+        }
+        let mut rows = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.registry.packages_of(&self.caller, owner, after.as_deref(), 256).await?;
+            after = page.packages.last().map(|package| package.name.to_string());
+            rows.extend(page.packages.iter().map(|package| {
+                let ecosystem = package.name.ecosystem().word().to_owned();
+                [package.name.to_string(), ecosystem, package.visibility.to_string()]
+            }));
+            if !page.more {
+                return table(["package", "type", "visibility"], rows);
+            }
+        }
+    }
+
+    async fn package_grant(&self, package: &str, principal: &str, role: Option<Role>) -> Result<Answer> {
+        let (kind, name) = principal.split_once(':').unwrap_or(("user", principal));
+        if kind != "user" {
+            let known = ["team", "org", "repo", "robot"].contains(&kind);
+            let text = if known {
+                format!("this version gives roles to users only, not to a {kind}")
+            } else {
+                format!("{kind} is no kind of principal; write NAME or user:NAME")
+            };
+            return Err(Error::new(Kind::Unsupported, text));
+        }
+        self.registry.set_role(&self.package(package).await?, name, role).await?;
+        done(match role {
+            Some(role) => format!("{name} has the role {role} on {package}"),
+            None => format!("{name} has no role of its own on {package}"),
+        })
+    }
+}

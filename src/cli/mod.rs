@@ -1,0 +1,287 @@
+//! The command line. Its words are stable: scripts depend on them. Exit codes: 0 done, 1 refused or failed, 2 usage.
+
+mod admin;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::{Config, Overrides, Span},
+    error::Result,
+    model::{Role, Scope, Visibility},
+};
+
+/// A self-hosted package registry: what docker, podman, helm and oras push to and pull from.
+#[derive(Parser)]
+#[command(name = "packhouse", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Top,
+}
+
+#[derive(Subcommand)]
+enum Top {
+    /// Run the daemon
+    ///
+    /// The first line on standard output says where it listens. The first start on an empty data folder creates the
+    /// user `admin` and prints its password once.
+    Serve(serve::Options),
+    /// Add, list, suspend and remove users
+    #[command(subcommand)]
+    User(User),
+    /// Add organizations and their members
+    #[command(subcommand)]
+    Org(Org),
+    /// Create, list and revoke tokens: what docker login and CI jobs sign in with
+    #[command(subcommand)]
+    Token(Token),
+    /// List packages, and say who may read and write them
+    #[command(subcommand)]
+    Package(Package),
+    /// Read the configuration, say what is wrong with it, print what is in force
+    CheckConfig(Place),
+}
+
+/// Which installation a command is about. It may be running or stopped.
+#[derive(Args)]
+struct Place {
+    /// The data folder [default: the configuration's]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "PACKHOUSE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    fn load(&self) -> Result<Config> {
+        let mut overrides = Overrides::default();
+        overrides.set("server.data", self.data.as_ref().map(|data| data.display().to_string()));
+        Config::load(self.config.as_deref(), &overrides)
+    }
+}
+
+/// Which installation, and how a list is printed.
+#[derive(Args)]
+struct Listing {
+    #[command(flatten)]
+    place: Place,
+    /// Print a JSON array of objects instead of columns
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum User {
+    /// Add a user; without --password-stdin a password is made and printed
+    Add {
+        /// 1 to 39 letters, digits and single hyphens
+        name: String,
+        /// The user administers the installation: accounts, not other people's packages
+        #[arg(long)]
+        admin: bool,
+        /// Read the password from the first line of standard input
+        #[arg(long)]
+        password_stdin: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Set a user's password; whatever was signed in with the old one is signed out
+    Password {
+        /// The user
+        name: String,
+        /// Read the password from the first line of standard input
+        #[arg(long, required = true)]
+        password_stdin: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the users
+    List(Listing),
+    /// Refuse a user by every way of signing in; what it owns stays
+    Suspend {
+        /// The user
+        name: String,
+        /// Let the user back in
+        #[arg(long)]
+        undo: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Remove a user; refused while it owns packages
+    Remove {
+        /// The user
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Subcommand)]
+enum Org {
+    /// Add an organization
+    Add {
+        /// 1 to 39 letters, digits and single hyphens
+        name: String,
+        /// The user that owns it
+        #[arg(long, value_name = "USER")]
+        owner: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the organizations
+    List(Listing),
+    /// Add, list and remove members
+    #[command(subcommand)]
+    Member(Member),
+}
+
+#[derive(Subcommand)]
+enum Member {
+    /// Make a user a member: it may create packages in the organization
+    Add {
+        /// The organization
+        org: String,
+        /// The user
+        user: String,
+        /// Make it an owner: it administers the organization and all its packages
+        #[arg(long)]
+        owner: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Take a user out of an organization, with its roles on the organization's packages
+    Remove {
+        /// The organization
+        org: String,
+        /// The user
+        user: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the members
+    List {
+        /// The organization
+        org: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Make a token and print it, alone, on standard output
+    Create {
+        /// Whose token it is
+        #[arg(long)]
+        user: String,
+        /// read:packages, write:packages, delete:packages or admin; may be repeated
+        #[arg(long = "scope", value_name = "SCOPE", required = true)]
+        scopes: Vec<Scope>,
+        /// How long it is good for, e.g. 12h or 30d
+        #[arg(long, value_name = "SPAN", default_value = "90d")]
+        expires: Span,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List a user's tokens, without their secrets
+    List {
+        /// Whose
+        #[arg(long)]
+        user: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// End a token, by its id in the list; it is refused from the next request on
+    Revoke {
+        /// The id
+        id: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Subcommand)]
+enum Package {
+    /// List the packages, all or one owner's
+    List {
+        /// A user or an organization
+        owner: Option<String>,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Let everybody read a package, or nobody without a role
+    Visibility {
+        /// OWNER/NAME, or TYPE/OWNER/NAME
+        package: String,
+        /// public or private
+        visibility: Visibility,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Give a user a role on a package, or take it away
+    Grant {
+        /// OWNER/NAME, or TYPE/OWNER/NAME
+        package: String,
+        /// NAME or KIND:NAME; the kind is user
+        principal: String,
+        /// What it may do
+        role: Granted,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Granted {
+    /// Download
+    Read,
+    /// Upload and move tags too
+    Write,
+    /// Delete and manage too
+    Admin,
+    /// Nothing of its own
+    None,
+}
+
+impl Granted {
+    fn role(self) -> Option<Role> {
+        match self {
+            Self::Read => Some(Role::Read),
+            Self::Write => Some(Role::Write),
+            Self::Admin => Some(Role::Admin),
+            Self::None => None,
+        }
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    // On a mistake, clap prints what is wrong and exits with 2.
+    match Cli::parse().command {
+        Top::Serve(options) => serve::serve(&options),
+        Top::User(command) => admin::user(command),
+        Top::Org(command) => admin::org(command),
+        Top::Token(command) => admin::token(command),
+        Top::Package(command) => admin::package(command),
+        Top::CheckConfig(place) => check_config(&place),
+    }
+}
+
+fn check_config(place: &Place) -> ExitCode {
+    match place.load().and_then(|config| config.show()) {
+        Ok(text) => {
+            admin::print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => usage(&error),
+    }
+}
+
+/// A configuration that cannot work is a mistake of whoever started the command.
+fn usage(error: &crate::error::Error) -> ExitCode {
+    admin::complain(&error.to_string());
+    ExitCode::from(2)
+}

@@ -1,0 +1,417 @@
+//! The decision, said twice: by the policy over its store and caches, and by the dullest code that can say it. It shares
+//! no type with the policy; it knows names, sets and loops.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use packhouse::{
+    auth::{Access, Caller, Delete, Manage, Pull, Push, Verb},
+    error::{Challenge, Kind, Reason, What},
+    model::{Role, Scope, Visibility},
+    registry::records::Membership,
+};
+use proptest::prelude::*;
+
+use super::{NOW, World, name};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Yes,
+    SignIn,
+    BadCredentials,
+    AskForMore,
+    NotThere,
+    LacksScope,
+    LacksRole,
+}
+
+#[derive(Default, Debug)]
+struct Oracle {
+    suspended: BTreeSet<String>,
+    /// (organization, user) → owner?
+    members: BTreeMap<(String, String), bool>,
+    no_anonymous: BTreeSet<String>,
+    packages: BTreeMap<String, Package>,
+    /// (package, user) → 1 read, 2 write, 3 admin
+    roles: BTreeMap<(String, String), u8>,
+}
+
+#[derive(Debug)]
+struct Package {
+    public: bool,
+    pending: bool,
+    creator: String,
+}
+
+#[derive(Debug, Clone)]
+struct Token {
+    user: String,
+    scopes: BTreeSet<&'static str>,
+    revoked: bool,
+}
+
+const USERS: [&str; 3] = ["ada", "bob", "carl"];
+const ORGS: [&str; 2] = ["acme", "beta"];
+const PATHS: [&str; 7] =
+    ["ada/one", "bob/one", "acme/one", "acme/two/deep", "npm/acme/one", "beta/one", "nobody/one"];
+const ACTIONS: [&str; 5] = ["pull", "push", "delete", "manage", "publish"];
+
+fn owner_of(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').collect();
+    if parts[0] == "npm" { parts[1].to_owned() } else { parts[0].to_owned() }
+}
+
+impl Oracle {
+    fn rules(&self, user: &str, owner: &str) -> bool {
+        user == owner || self.members.get(&(owner.to_owned(), user.to_owned())) == Some(&true)
+    }
+
+    fn creates(&self, user: &str, owner: &str) -> bool {
+        self.rules(user, owner) || self.members.contains_key(&(owner.to_owned(), user.to_owned()))
+    }
+
+    fn role(&self, user: &str, path: &str) -> u8 {
+        let owner = owner_of(path);
+        let Some(package) = self.packages.get(path) else { return 0 };
+        let mut role = *self.roles.get(&(path.to_owned(), user.to_owned())).unwrap_or(&0);
+        if self.rules(user, &owner) {
+            role = 3;
+        }
+        if package.pending && self.creates(user, &owner) {
+            role = role.max(if package.creator == user { 3 } else { 2 });
+        }
+        role
+    }
+
+    fn decide(
+        &self,
+        token: Option<&Token>,
+        bound: Option<&[(String, Vec<&str>)]>,
+        action: &str,
+        path: &str,
+    ) -> Says {
+        let verb = if action == "publish" { "push" } else { action };
+        let bound_allows =
+            bound.is_none_or(|list| list.iter().any(|(name, verbs)| name == path && verbs.contains(&verb)));
+        let package = self.packages.get(path);
+        let public = package.is_some_and(|package| package.public && !package.pending);
+        let Some(token) = token else {
+            let reads = action == "pull" && public && !self.no_anonymous.contains(&owner_of(path));
+            return match (reads, bound) {
+                (true, _) if bound_allows => Says::Yes,
+                (_, None) => Says::SignIn,
+                (_, Some(_)) => Says::AskForMore,
+            };
+        };
+        if token.revoked || self.suspended.contains(&token.user) {
+            return Says::BadCredentials;
+        }
+        let role = self.role(&token.user, path);
+        let readable = public || (role >= 1 && token.scopes.contains("read"));
+        let scope = match action {
+            "pull" => "read",
+            "push" | "publish" => "write",
+            "delete" => "delete",
+            _ => "admin",
+        };
+        let has_scope = token.scopes.contains(scope);
+        let creating = action == "publish" && package.is_none();
+        let enough = match action {
+            "pull" => readable,
+            "publish" if creating => {
+                let exists = USERS.contains(&owner_of(path).as_str()) || ORGS.contains(&owner_of(path).as_str());
+                exists && self.creates(&token.user, &owner_of(path)) && has_scope
+            }
+            "push" | "publish" => role >= 2 && has_scope,
+            _ => role >= 3 && has_scope,
+        };
+        let there = package.is_some() || creating;
+        let known = readable || (creating && self.rules(&token.user, &owner_of(path)));
+        if there && enough && bound_allows {
+            Says::Yes
+        } else if bound.is_some() && enough {
+            Says::AskForMore
+        } else if !known {
+            Says::NotThere
+        } else if !has_scope {
+            Says::LacksScope
+        } else {
+            Says::LacksRole
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Member(usize, usize, Option<bool>),
+    Role(usize, usize, u8),
+    Public(usize, bool),
+    Push(usize, usize),
+    Allocate(usize, usize),
+    Suspend(usize, bool),
+    Token(usize, u8),
+    Revoke(usize),
+    Anonymous(usize, bool),
+    Expire,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => (0..2usize, 0..3usize, prop::option::of(any::<bool>())).prop_map(|(o, u, m)| Op::Member(o, u, m)),
+        3 => (0..7usize, 0..3usize, 0..4u8).prop_map(|(p, u, r)| Op::Role(p, u, r)),
+        3 => (0..7usize, any::<bool>()).prop_map(|(p, v)| Op::Public(p, v)),
+        4 => (0..3usize, 0..7usize).prop_map(|(u, p)| Op::Push(u, p)),
+        2 => (0..3usize, 0..7usize).prop_map(|(u, p)| Op::Allocate(u, p)),
+        2 => (0..3usize, any::<bool>()).prop_map(|(u, s)| Op::Suspend(u, s)),
+        2 => (0..3usize, 1..16u8).prop_map(|(u, s)| Op::Token(u, s)),
+        1 => (0..8usize).prop_map(Op::Revoke),
+        2 => (0..5usize, any::<bool>()).prop_map(|(o, a)| Op::Anonymous(o, a)),
+        1 => Just(Op::Expire),
+    ]
+}
+
+struct Both {
+    world: World,
+    oracle: Oracle,
+    tokens: Vec<(String, Token)>,
+}
+
+impl Both {
+    async fn new() -> Self {
+        let world = World::new().await;
+        for user in USERS {
+            world.user(user).await;
+        }
+        let mut oracle = Oracle::default();
+        for (org, owner) in [("acme", "ada"), ("beta", "bob")] {
+            world.organization(org, owner).await;
+            oracle.members.insert((org.into(), owner.into()), true);
+        }
+        let mut both = Self { world, oracle, tokens: Vec::new() };
+        for user in 0..3 {
+            both.token(user, 15).await;
+        }
+        both
+    }
+
+    async fn token(&mut self, user: usize, bits: u8) {
+        let all = [(Scope::ReadPackages, "read"), (Scope::WritePackages, "write"), (Scope::DeletePackages, "delete"), (Scope::Admin, "admin")];
+        let chosen: Vec<_> = all.into_iter().enumerate().filter(|(n, _)| bits & (1 << n) != 0).map(|(_, s)| s).collect();
+        let asked: Vec<Scope> = chosen.iter().map(|(scope, _)| *scope).collect();
+        let mut scopes: BTreeSet<&'static str> = chosen.iter().map(|(_, word)| *word).collect();
+        if scopes.contains("write") || scopes.contains("delete") {
+            scopes.insert("read");
+        }
+        let secret = self.world.token(USERS[user], &asked).await;
+        self.tokens.push((secret, Token { user: USERS[user].into(), scopes, revoked: false }));
+    }
+
+    async fn apply(&mut self, op: &Op) {
+        let (world, oracle) = (&self.world, &mut self.oracle);
+        match op {
+            Op::Member(org, user, standing) => {
+                let (org, user) = (ORGS[*org], USERS[*user]);
+                let key = (org.to_owned(), user.to_owned());
+                let owners = oracle.members.iter().filter(|((o, _), owner)| o == org && **owner).count();
+                let last = oracle.members.get(&key) == Some(&true) && owners == 1 && *standing != Some(true);
+                let membership = standing.map(|owner| if owner { Membership::Owner } else { Membership::Member });
+                let done = world.registry.set_member(&world.manage_owner(org).await, user, membership).await;
+                assert_eq!(done.is_err(), last, "{done:?}");
+                match (last, standing) {
+                    (true, _) => {}
+                    (false, Some(owner)) => {
+                        oracle.members.insert(key, *owner);
+                    }
+                    (false, None) => {
+                        if oracle.members.remove(&key).is_some() {
+                            oracle.roles.retain(|(path, who), _| owner_of(path) != org || who != user);
+                        }
+                    }
+                }
+            }
+            Op::Role(path, user, role) => {
+                let (path, user) = (PATHS[*path], USERS[*user]);
+                if oracle.packages.contains_key(path) {
+                    let key = (path.to_owned(), user.to_owned());
+                    world.role(path, user, Role::from_code(*role)).await;
+                    oracle.roles.remove(&key);
+                    if *role > 0 {
+                        oracle.roles.insert(key, *role);
+                    }
+                }
+            }
+            Op::Public(path, public) => {
+                if let Some(package) = oracle.packages.get_mut(PATHS[*path]) {
+                    package.public = *public;
+                    let visibility = if *public { Visibility::Public } else { Visibility::Private };
+                    world.visibility(PATHS[*path], visibility).await;
+                }
+            }
+            Op::Push(user, path) | Op::Allocate(user, path) => {
+                let (secret, token) = self.tokens[*user].clone();
+                let path = PATHS[*path];
+                let Ok(caller) = world.who(&format!("Bearer {secret}")).await else { return };
+                let may = oracle.decide(Some(&token), None, "publish", path) == Says::Yes;
+                let grant = world.publish(&caller, path).await;
+                assert_eq!(grant.is_ok(), may, "{path} {grant:?}");
+                let Ok(grant) = grant else { return };
+                let creator = token.user.clone();
+                let package = oracle.packages.entry(path.to_owned());
+                let package = package.or_insert(Package { public: false, pending: true, creator });
+                if matches!(op, Op::Push(..)) {
+                    world.put(&grant, "latest").await.unwrap();
+                    if package.pending && owner_of(path) != token.user {
+                        oracle.roles.insert((path.to_owned(), token.user.clone()), 3);
+                    }
+                    package.pending = false;
+                }
+            }
+            Op::Suspend(user, suspended) => {
+                world.registry.set_suspended(&world.operate(), USERS[*user], *suspended).await.unwrap();
+                if *suspended {
+                    oracle.suspended.insert(USERS[*user].into());
+                } else {
+                    oracle.suspended.remove(USERS[*user]);
+                }
+            }
+            Op::Token(user, bits) => {
+                if self.tokens.len() < 8 {
+                    self.token(*user, *bits).await;
+                }
+            }
+            Op::Revoke(index) => {
+                // The first of each user stays, so that somebody can push.
+                let Some((secret, token)) = self.tokens.get_mut(*index).filter(|_| *index >= 3) else { return };
+                if let Ok(caller) = world.who(&format!("Bearer {secret}")).await {
+                    let grant = world.manage_owner(&token.user).await;
+                    world.registry.revoke_token(&grant, caller.credential.unwrap()).await.unwrap();
+                    token.revoked = true;
+                }
+            }
+            Op::Anonymous(owner, allowed) => {
+                let owner = USERS.into_iter().chain(ORGS).nth(*owner).unwrap();
+                let grant = world.manage_owner(owner).await;
+                world.registry.set_anonymous_reads(&grant, *allowed).await.unwrap();
+                if *allowed {
+                    oracle.no_anonymous.remove(owner);
+                } else {
+                    oracle.no_anonymous.insert(owner.into());
+                }
+            }
+            Op::Expire => {
+                world.registry.expire_unused(NOW.plus_seconds(48 * 3600)).await.unwrap();
+                let gone: Vec<String> = oracle
+                    .packages
+                    .iter()
+                    .filter(|(_, package)| package.pending)
+                    .map(|(path, _)| path.clone())
+                    .collect();
+                for path in gone {
+                    oracle.packages.remove(&path);
+                    oracle.roles.retain(|(on, _), _| *on != path);
+                }
+            }
+        }
+    }
+
+    /// Asks both about everything.
+    async fn compare(&self, list: &[(String, Vec<&'static str>)]) {
+        let world = &self.world;
+        let access: Vec<Access> = list
+            .iter()
+            .map(|(name, verbs)| Access {
+                name: name.clone(),
+                verbs: verbs.iter().map(|word| Verb::parse(word).unwrap()).collect(),
+            })
+            .collect();
+        let anonymous = world.anonymous();
+        for path in PATHS {
+            self.ask(&anonymous, None, None, path).await;
+            let bound = Caller { bound: Some(access.clone().into()), ..anonymous.clone() };
+            self.ask(&bound, None, Some(list), path).await;
+        }
+        for (secret, token) in &self.tokens {
+            let caller = world.who(&format!("Bearer {secret}")).await;
+            if token.revoked || self.oracle.suspended.contains(&token.user) {
+                assert_eq!(super::kind(caller), Kind::Unauthenticated(Challenge::Invalid));
+                continue;
+            }
+            let caller = caller.unwrap();
+            let issued = world.registry.authenticator().issue(&caller, access.clone()).await.unwrap();
+            let bound = world.who(&format!("Bearer {}", issued.token.reveal())).await.unwrap();
+            for path in PATHS {
+                self.ask(&caller, Some(token), None, path).await;
+                self.ask(&bound, Some(token), Some(list), path).await;
+                let verbs = world.registry.policy().verbs(&caller, &name(path)).await.unwrap();
+                for (word, verb) in [("pull", Verb::Pull), ("push", Verb::Push), ("delete", Verb::Delete)] {
+                    // Where nothing is yet, what a creator may do counts already.
+                    if self.oracle.packages.contains_key(path) {
+                        let says = self.oracle.decide(Some(token), None, word, path);
+                        assert_eq!(verbs.contains(&verb), says == Says::Yes, "{word} {path}");
+                    }
+                }
+            }
+            let listed = world.registry.catalog(&caller, None, 100).await.unwrap();
+            for path in PATHS {
+                let pending = self.oracle.packages.get(path).is_some_and(|package| package.pending);
+                let reads = self.oracle.decide(Some(token), None, "pull", path) == Says::Yes;
+                assert_eq!(listed.iter().any(|listed| listed == path), reads && !pending, "{path}");
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        caller: &Caller,
+        token: Option<&Token>,
+        bound: Option<&[(String, Vec<&'static str>)]>,
+        path: &str,
+    ) {
+        for action in ACTIONS {
+            let policy = self.world.registry.policy();
+            let answer = match action {
+                "pull" => self.world.may::<Pull>(caller, path).await.err(),
+                "push" => self.world.may::<Push>(caller, path).await.err(),
+                "delete" => self.world.may::<Delete>(caller, path).await.err(),
+                "manage" => self.world.may::<Manage>(caller, path).await.err(),
+                _ => policy.authorize_publish(caller, &name(path)).await.err(),
+            };
+            let policy_says = match answer.map(|error| error.kind()) {
+                None => Says::Yes,
+                Some(Kind::Unauthenticated(Challenge::Missing)) => Says::SignIn,
+                Some(Kind::Unauthenticated(Challenge::Invalid)) => Says::BadCredentials,
+                Some(Kind::Unauthenticated(Challenge::Insufficient)) => Says::AskForMore,
+                Some(Kind::NotFound(What::Package)) => Says::NotThere,
+                Some(Kind::Forbidden(Reason::Scope)) => Says::LacksScope,
+                Some(Kind::Forbidden(Reason::Role)) => Says::LacksRole,
+                Some(other) => panic!("{other:?}"),
+            };
+            let oracle_says = self.oracle.decide(token, bound, action, path);
+            assert_eq!(policy_says, oracle_says, "{action} {path} by {token:?} bound {bound:?} in {:?}", self.oracle);
+        }
+    }
+}
+
+fn access() -> impl Strategy<Value = Vec<(String, Vec<&'static str>)>> {
+    let verbs = prop::sample::subsequence(vec!["pull", "push", "delete"], 0..=3);
+    prop::collection::vec((prop::sample::select(PATHS.to_vec()), verbs), 0..4)
+        .prop_map(|list| list.into_iter().map(|(path, verbs)| (path.to_owned(), verbs)).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn policy_and_oracle_agree(ops in prop::collection::vec((op(), access()), 1..30)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut both = Both::new().await;
+            // Something to decide about from the beginning, so that short histories are not empty ones.
+            for op in [Op::Push(0, 2), Op::Push(0, 0), Op::Public(0, true), Op::Push(1, 5), Op::Public(5, true), Op::Allocate(0, 3)] {
+                both.apply(&op).await;
+            }
+            for (op, list) in &ops {
+                both.apply(op).await;
+                both.compare(list).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,188 @@
+//! A real daemon for each test, and one client per kind of caller.
+
+pub mod content;
+pub mod http;
+pub mod shared;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+pub use http::{Client, Response};
+pub use shared::Shared;
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_packhouse");
+
+/// A running daemon over a folder of its own. Dropping it kills the daemon and removes the folder.
+pub struct Server {
+    child: Mutex<Option<Child>>,
+    pub address: String,
+    pub metrics: String,
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+}
+
+impl Server {
+    /// A daemon with the default configuration.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// A daemon with some settings, as `PACKHOUSE_…` variables.
+    pub fn with(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let mut server =
+            Self { child: Mutex::new(None), address: String::new(), metrics: String::new(), folder, settings };
+        server.boot();
+        server
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().as_ref().unwrap().id()
+    }
+
+    fn boot(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let metrics = free_port();
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", &metrics]);
+        command.arg("--data").arg(self.data());
+        command.arg("--admin-password-file").arg(self.folder.path().join("admin-password"));
+        command.env("PACKHOUSE_SPACE_RESERVE", "0");
+        for (name, value) in &self.settings {
+            command.env(name, value);
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        // Whatever else it prints must not fill the pipe.
+        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+        let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}\n{}", self.log()));
+        self.address = address.split_once("://").unwrap().1.to_owned();
+        self.metrics = metrics;
+        *self.child.lock().unwrap() = Some(child);
+    }
+
+    /// Kills the daemon with SIGKILL and starts another on the same folder, at a new address.
+    pub fn crash_and_restart(&mut self) {
+        self.kill();
+        self.boot();
+    }
+
+    /// Ends the daemon with SIGTERM; says how it ended.
+    pub fn terminate(&self) -> std::process::ExitStatus {
+        let mut child = self.child.lock().unwrap().take().unwrap();
+        run(Command::new("kill").args(["-TERM", &child.id().to_string()]));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the daemon did not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn kill(&self) {
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Runs an administration command against this daemon's folder.
+    pub fn admin(&self, args: &[&str]) -> Output {
+        self.admin_with(args, "")
+    }
+
+    pub fn admin_with(&self, args: &[&str], input: &str) -> Output {
+        let mut command = Command::new(PROGRAM);
+        command.args(args).arg("--data").arg(self.data());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// The same, which must succeed; says what it printed.
+    pub fn admin_ok(&self, args: &[&str]) -> String {
+        let output = self.admin(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Adds a user with a password.
+    pub fn user(&self, name: &str, password: &str) {
+        let output = self.admin_with(&["user", "add", name, "--password-stdin"], password);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A token of a user with these scopes.
+    pub fn token(&self, user: &str, scopes: &[&str]) -> String {
+        let mut args = vec!["token", "create", "--user", user];
+        for scope in scopes {
+            args.extend(["--scope", scope]);
+        }
+        self.admin_ok(&args)
+    }
+
+    /// A client that signs in with a token with every scope for packages, by Basic. The user is added if need be.
+    pub fn signed_in(&self, user: &str) -> Client {
+        let known = self.admin_ok(&["user", "list"]);
+        if !known.split_whitespace().any(|word| word == user) {
+            self.user(user, "correct horse battery");
+        }
+        let token = self.token(user, &["read:packages", "write:packages", "delete:packages"]);
+        Client::new(&self.address).basic(user, &token)
+    }
+
+    /// A client without credentials.
+    pub fn anonymous(&self) -> Client {
+        Client::new(&self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<_> = log.lines().rev().take(40).collect();
+            eprintln!("the daemon's log ends:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// An address nobody listens on now.
+pub fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// Runs a command that must succeed.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
