@@ -80,6 +80,8 @@ pub enum Kind {
     TooLarge(What),
     /// A well-formed request for something that is not offered.
     Unsupported,
+    /// A method that cannot be used here; those that can, as the header `Allow` lists them.
+    Method(&'static str),
     /// It exists already, or changed meanwhile.
     Conflict(What),
     /// A condition of the request (`If-Match`, `If-None-Match`) does not hold.

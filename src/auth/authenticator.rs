@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use http::HeaderMap;
 
 use super::{
-    Access, Actor, Caller, Claims, Keyring, LIFETIME, Means, Passwords, Presented, Revision, Secret, TokenHash,
-    TokenKind, TokenSecret, credentials::invalid, password::Stored,
+    Access, Actor, Caller, Claims, Keyring, LIFETIME, Means, Passwords, Presented, Revision, Secret,
+    TokenHash, TokenKind, TokenSecret, credentials::invalid, password::Stored,
 };
 use crate::{
     error::{Challenge, Error, Kind, Result},
@@ -72,8 +72,17 @@ pub trait Identities: Send + Sync {
 }
 
 /// User names that mean "see the token", as clients and their documentation write them.
-const ANYBODY: [&str; 9] =
-    ["", "token", "<token>", "_token", "__token__", "oauth2", "oauth2accesstoken", "x-access-token", "x-oauth-basic"];
+const ANYBODY: [&str; 9] = [
+    "",
+    "token",
+    "<token>",
+    "_token",
+    "__token__",
+    "oauth2",
+    "oauth2accesstoken",
+    "x-access-token",
+    "x-oauth-basic",
+];
 
 /// A bearer token, as `/token` answers it.
 #[derive(Debug)]
@@ -110,7 +119,12 @@ impl Authenticator {
     ///
     /// # Errors
     /// Unauthenticated when credentials were sent and are no good: they are never silently ignored.
-    pub async fn authenticate(&self, headers: &HeaderMap, at: Timestamp, request: Arc<str>) -> Result<Caller> {
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        at: Timestamp,
+        request: Arc<str>,
+    ) -> Result<Caller> {
         let caller = Caller::anonymous(at, request);
         match Presented::read(headers)? {
             Presented::Nothing => Ok(caller),

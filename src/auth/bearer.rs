@@ -172,7 +172,11 @@ impl Keyring {
         let written: Written = serde_json::from_slice(&payload).ok()?;
         let now = now.seconds();
         let lifetime = written.exp.checked_sub(written.iat)?;
-        if written.aud != self.audience || lifetime > LIFETIME || written.exp <= now || written.iat > now + SKEW {
+        if written.aud != self.audience
+            || lifetime > LIFETIME
+            || written.exp <= now
+            || written.iat > now + SKEW
+        {
             return None;
         }
         // Somebody has signed in somehow, nobody has not: anything else was never written by us.

@@ -20,9 +20,11 @@ pub use bearer::{Claims, Keyring, LIFETIME, Means, SigningKey};
 pub use caller::{Access, Actor, Bound, Caller};
 pub use credentials::{Presented, Secret};
 pub use password::Passwords;
+pub use policy::{
+    Acl, Facts, OwnerTarget, PackageTarget, Policy, Publish, Revision, Subject, System, may_read,
+};
 pub(crate) use token::random_text;
 pub use token::{TokenHash, TokenKind, TokenSecret};
-pub use policy::{Acl, Facts, OwnerTarget, PackageTarget, Policy, Publish, Revision, Subject, System, may_read};
 
 use crate::model::Timestamp;
 

@@ -121,7 +121,10 @@ impl Passwords {
         Ok(mac.finalize().into_bytes().into())
     }
 
-    async fn slowly<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    async fn slowly<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let Ok(admitted) = Arc::clone(&self.admitted).try_acquire_owned() else {
             return Err(Error::new(Kind::TooMany { retry_after: 2 }, "too many passwords are being checked"));
         };
@@ -186,9 +189,8 @@ mod tests {
         let hash = passwords.hash(&right).await.unwrap();
         assert!(passwords.check(stored(&hash, 1), &right).await.unwrap());
         // No permit is left: only what is remembered can be answered.
-        let all = Arc::clone(&passwords.admitted).acquire_many_owned(
-            u32::try_from(passwords.admitted.available_permits()).unwrap(),
-        );
+        let all = Arc::clone(&passwords.admitted)
+            .acquire_many_owned(u32::try_from(passwords.admitted.available_permits()).unwrap());
         let all = all.await.unwrap();
         assert!(passwords.check(stored(&hash, 1), &right).await.unwrap());
         let others: [(Option<Stored<'_>>, &str); 4] = [

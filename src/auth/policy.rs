@@ -172,7 +172,8 @@ impl Policy {
             let right = if facts.package.is_some() {
                 enough(caller, &facts, need)
             } else {
-                new && caller.scopes.has(need.scope) && (need.role < Role::Admin || facts.owner_role.is_some())
+                new && caller.scopes.has(need.scope)
+                    && (need.role < Role::Admin || facts.owner_role.is_some())
             };
             right && caller.bound_allows(&path, need.verb)
         };
@@ -186,7 +187,8 @@ impl Policy {
     /// # Errors
     /// [`Kind::StaleGrant`] when it would not be granted any more, or its target is another one now.
     pub async fn renew<A: Action>(&self, grant: &Grant<A>) -> Result<Vec<Revision>> {
-        let stale = || Error::new(Kind::StaleGrant, "your rights changed while this request ran; send it again");
+        let stale =
+            || Error::new(Kind::StaleGrant, "your rights changed while this request ran; send it again");
         let caller = match self.acl.recheck(grant.caller()).await {
             Err(error) if ended(&error) => return Err(stale()),
             rechecked => rechecked?,
@@ -230,7 +232,9 @@ impl Policy {
             Some(target) if enough => Ok(grant(caller, target, facts)),
             // That an owner exists is no secret: its name shows in every repository path that is public.
             Some(_) => Err(refuse(caller, &facts, A::NEED, true, enough)),
-            None => Err(Error::not_found(What::Owner, format!("there is no user or organization named {name}"))),
+            None => {
+                Err(Error::not_found(What::Owner, format!("there is no user or organization named {name}")))
+            }
         }
     }
 
@@ -317,9 +321,7 @@ pub fn may_read(caller: &Caller, facts: &Facts) -> bool {
 /// 401, 403 or 404. `enough` says that the rights are there and only the bearer token's access list is in the way.
 fn refuse(caller: &Caller, facts: &Facts, need: Need, readable: bool, enough: bool) -> Error {
     match (caller.is_anonymous(), &caller.bound) {
-        (true, None) => {
-            Error::new(Kind::Unauthenticated(Challenge::Missing), "authentication required")
-        }
+        (true, None) => Error::new(Kind::Unauthenticated(Challenge::Missing), "authentication required"),
         (true, Some(_)) => Error::new(
             Kind::Unauthenticated(Challenge::Insufficient),
             "authentication required: anonymous access does not allow this",
@@ -329,10 +331,9 @@ fn refuse(caller: &Caller, facts: &Facts, need: Need, readable: bool, enough: bo
             "this bearer token was issued for less; ask for a new one",
         ),
         (false, _) if !readable => unknown(need),
-        (false, _) if !caller.scopes.has(need.scope) => Error::new(
-            Kind::Forbidden(Reason::Scope),
-            format!("the token lacks the scope {}", need.scope),
-        ),
+        (false, _) if !caller.scopes.has(need.scope) => {
+            Error::new(Kind::Forbidden(Reason::Scope), format!("the token lacks the scope {}", need.scope))
+        }
         (false, _) => {
             let has = facts.role.map_or("none", Role::word);
             Error::new(

@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{Member, Org, Package, Place, Token, User, serve};
+use super::{Member, Org, Owner, Package, Place, Switch, Token, User, serve};
 use crate::{
     adapter::control::{self, Answer, Command, Outcome, SOCKET},
     config::Config,
@@ -43,6 +43,14 @@ pub(super) fn org(command: Org) -> ExitCode {
         }
         Org::Member(Member::List { org, listing }) => {
             run(&listing.place, Command::OrgMembers { org }, listing.json)
+        }
+    }
+}
+
+pub(super) fn owner(command: Owner) -> ExitCode {
+    match command {
+        Owner::AnonymousReads { name, allowed, place } => {
+            run(&place, Command::OwnerAnonymousReads { name, allowed: allowed == Switch::On }, false)
         }
     }
 }

@@ -34,6 +34,9 @@ enum Top {
     /// Add organizations and their members
     #[command(subcommand)]
     Org(Org),
+    /// Settings of a user or an organization as an owner of packages
+    #[command(subcommand)]
+    Owner(Owner),
     /// Create, list and revoke tokens: what docker login and CI jobs sign in with
     #[command(subcommand)]
     Token(Token),
@@ -171,6 +174,27 @@ enum Member {
 }
 
 #[derive(Subcommand)]
+enum Owner {
+    /// Let callers without credentials read the owner's public packages, or only those who signed in
+    AnonymousReads {
+        /// A user or an organization
+        name: String,
+        /// on or off
+        allowed: Switch,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    /// Allow it
+    On,
+    /// Forbid it
+    Off,
+}
+
+#[derive(Subcommand)]
 enum Token {
     /// Make a token and print it, alone, on standard output
     Create {
@@ -264,6 +288,7 @@ pub fn main() -> ExitCode {
         Top::Serve(options) => serve::serve(&options),
         Top::User(command) => admin::user(command),
         Top::Org(command) => admin::org(command),
+        Top::Owner(command) => admin::owner(command),
         Top::Token(command) => admin::token(command),
         Top::Package(command) => admin::package(command),
         Top::CheckConfig(place) => check_config(&place),

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -12,11 +12,11 @@ use clap::Args;
 use super::{admin, usage};
 use crate::{
     adapter::control,
-    auth::{Caller, Secret},
+    auth::Secret,
     config::{Config, Overrides},
     error::{Error, Kind, Result},
     model::Timestamp,
-    registry::{FirstUser, Registry},
+    registry::{FirstUser, Registry, generated_password},
     server::{self, Parts},
     store::{self, RocksOptions},
 };
@@ -95,27 +95,42 @@ pub(super) fn serve(options: &Options) -> ExitCode {
 
 async fn run(config: &Config, options: &Options) -> Result<()> {
     let registry = open(config)?;
-    let first = registry.initialize(Timestamp::now()).await?;
-    let greeting = match (first, &options.admin_password_file) {
-        (None, _) => String::new(),
-        (Some(first), None) => printed(&first, config),
-        (Some(first), Some(file)) => {
-            hand_over(&registry, &first, file).await?;
-            format!("first start: the password of {} is in {}\n", first.name, file.display())
-        }
-    };
+    let greeting = first_start(&registry, config, options).await?;
     let parts = Parts { control: Some(control::serve), ..Parts::new(registry) };
     server::run(config, parts, &greeting).await
 }
 
-/// What a newcomer types next.
-fn printed(first: &FirstUser, config: &Config) -> String {
-    let address = config.server.listen.first().map(ToString::to_string).unwrap_or_default();
-    let host = match &config.server.external_url {
-        Some(url) => url.split_once("://").map_or(url.clone(), |(_, host)| host.to_owned()),
-        None => address.replace("127.0.0.1", "localhost"),
+/// Makes an empty folder an installation; says what to print then.
+async fn first_start(registry: &Registry, config: &Config, options: &Options) -> Result<String> {
+    if registry.initialized().await? {
+        return Ok(String::new());
+    }
+    // The password is in its place before anybody can need it.
+    let password = match &options.admin_password_file {
+        None => generated_password()?,
+        Some(file) => handed_over(file)?,
     };
-    let (name, password) = (first.name, first.password.reveal());
+    let first = registry.initialize(Timestamp::now(), &password).await?;
+    Ok(match (first, &options.admin_password_file) {
+        (None, _) => String::new(),
+        (Some(first), None) => printed(&first, &password, config),
+        (Some(first), Some(file)) => {
+            format!("first start: the password of {} is in {}\n", first.name, file.display())
+        }
+    })
+}
+
+/// What a newcomer types next.
+fn printed(first: &FirstUser, password: &Secret, config: &Config) -> String {
+    let host = match (&config.server.external_url, config.server.listen.first()) {
+        (Some(url), _) => url.split_once("://").map_or(url.clone(), |(_, host)| host.to_owned()),
+        // The port the system chose stands in the first line.
+        (None, Some(address)) if address.port() == 0 => "localhost:PORT".to_owned(),
+        (None, address) => {
+            address.map(ToString::to_string).unwrap_or_default().replace("127.0.0.1", "localhost")
+        }
+    };
+    let (name, password) = (first.name, password.reveal());
     format!(
         "\nThis is the first start. The installation's owner is `{name}`, with the password\n\n    {password}\n\n\
          It is not shown again. Next:\n\n    \
@@ -125,26 +140,25 @@ fn printed(first: &FirstUser, config: &Config) -> String {
     )
 }
 
-/// Leaves the first password in a file, for services whose output goes to a journal; a file that is there already names
-/// the password instead.
-async fn hand_over(registry: &Registry, first: &FirstUser, file: &Path) -> Result<()> {
+/// A first password left in a file, for services whose output goes to a journal; a file that is there already names the
+/// password instead.
+fn handed_over(file: &Path) -> Result<Secret> {
     let cannot = |cause: std::io::Error| {
         let text = format!("the password file {} cannot be used", file.display());
         Error::new(Kind::Unavailable, text).because(cause)
     };
     match std::fs::read_to_string(file) {
-        Ok(text) if !text.trim().is_empty() => {
-            let password = Secret::new(text.lines().next().unwrap_or_default().trim().to_owned());
-            let caller = Caller::operator(Timestamp::now(), "first-start".into());
-            let grant = registry.policy().authorize_owner(&caller, first.name).await?;
-            registry.set_password(&grant, &password).await
-        }
+        Ok(text) if !text.trim().is_empty() => Ok(Secret::new(text.lines().next().unwrap_or_default().trim())),
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cannot(cause)),
         Ok(_) | Err(_) => {
+            let password = generated_password()?;
             let mut options = std::fs::OpenOptions::new();
             let opened = options.write(true).create(true).truncate(true).mode(0o600).open(file);
             let mut opened = opened.map_err(cannot)?;
-            writeln!(opened, "{}", first.password.reveal()).and_then(|()| opened.sync_all()).map_err(cannot)
+            // An empty file that was there keeps its mode otherwise.
+            opened.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(cannot)?;
+            writeln!(opened, "{}", password.reveal()).and_then(|()| opened.sync_all()).map_err(cannot)?;
+            Ok(password)
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::body::ByteStream;
-use crate::error::Kind;
+use crate::error::{Kind, What};
 
 /// What an adapter needs to know of the installation's address and ways, to render challenges and absolute URLs.
 #[derive(Debug, Clone)]
@@ -88,8 +88,9 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
         Kind::Forbidden(_) => StatusCode::FORBIDDEN,
         Kind::Invalid(_) => StatusCode::BAD_REQUEST,
+        Kind::TooLarge(What::Tag) => StatusCode::URI_TOO_LONG,
         Kind::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        Kind::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
+        Kind::Unsupported | Kind::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
         Kind::Conflict(_) => StatusCode::CONFLICT,
         Kind::Precondition => StatusCode::PRECONDITION_FAILED,
         Kind::Offset { .. } | Kind::Unsatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,

@@ -1,10 +1,16 @@
-//! Users, organizations, members, passwords.
+//! Users and their passwords; what users and organizations have in common.
+
+mod members;
+
+pub use members::Member;
+pub(crate) use members::membership;
+use members::{member, owns};
 
 use super::{
     Registry, events,
     records::{
-        AccountKind, AccountRecord, MemberRecord, Membership, PackageRecord, RoleRecord, TokenRecord,
-        decode_password, encode_password,
+        AccountKind, AccountRecord, MemberRecord, PackageRecord, RoleRecord, TokenRecord, decode_password,
+        encode_password,
     },
     revisions::{self, Outcome},
 };
@@ -12,7 +18,7 @@ use crate::{
     auth::{Grant, ManageOwner, Operate, Secret, Subject},
     error::{Error, Kind, Reason, Result, What},
     model::{Ecosystem, OwnerId, OwnerName},
-    store::{Batch, Key, MetadataRead, Prefix, Record},
+    store::{Batch, Key, MetadataRead, Prefix},
 };
 
 /// The account of an id.
@@ -31,24 +37,6 @@ pub(crate) async fn by_name(view: &dyn MetadataRead, name: &str) -> Result<Optio
         Some(id) => by_id(view, id).await,
         None => Ok(None),
     }
-}
-
-/// What a user is in an organization.
-pub(crate) async fn membership(
-    view: &dyn MetadataRead,
-    organization: OwnerId,
-    user: OwnerId,
-) -> Result<Option<Membership>> {
-    Ok(member(view, organization, user).await?.map(|member| member.membership))
-}
-
-async fn member(
-    view: &dyn MetadataRead,
-    organization: OwnerId,
-    user: OwnerId,
-) -> Result<Option<MemberRecord>> {
-    let found = view.get(&MemberRecord::key_of(organization, user)).await?;
-    found.map(|bytes| MemberRecord::decode(&bytes)).transpose()
 }
 
 /// A user's password hash.
@@ -79,17 +67,11 @@ pub struct NewUser<'a> {
     pub password: Option<&'a Secret>,
 }
 
-/// A member as listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// The user's name.
-    pub user: String,
-    /// What the user is there.
-    pub membership: Membership,
-}
-
 fn taken(name: &OwnerName) -> Error {
-    Error::new(Kind::Conflict(What::Owner), format!("there is a user or an organization named {name} already"))
+    Error::new(
+        Kind::Conflict(What::Owner),
+        format!("there is a user or an organization named {name} already"),
+    )
 }
 
 fn nobody(name: &str) -> Error {
@@ -109,7 +91,11 @@ pub(crate) fn put_password(batch: &mut Batch, user: OwnerId, hash: &str) {
 }
 
 /// An account with nothing said yet.
-pub(crate) fn blank(name: &OwnerName, kind: AccountKind, at: crate::model::Timestamp) -> Result<AccountRecord> {
+pub(crate) fn blank(
+    name: &OwnerName,
+    kind: AccountKind,
+    at: crate::model::Timestamp,
+) -> Result<AccountRecord> {
     Ok(AccountRecord {
         id: OwnerId::random()?,
         name: name.as_str().to_owned(),
@@ -143,40 +129,13 @@ impl Registry {
                 put_password(&mut batch, account.id, hash);
             }
             let detail = if user.administrator { "administrator" } else { "" };
-            events::rights(&mut batch, events::stream_of_owner(account.id), grant.caller(), "user.create", detail.into());
-            if under.commit(batch).await? == Outcome::Done {
-                return Ok(account.id);
-            }
-        }
-    }
-
-    /// Makes an organization, owned by a user.
-    pub async fn create_organization(
-        &self,
-        grant: &Grant<Operate>,
-        name: &OwnerName,
-        owner: &str,
-    ) -> Result<OwnerId> {
-        let account = blank(name, AccountKind::Organization, grant.at())?;
-        let mut under = self.under(grant);
-        loop {
-            let user = self.user_account(owner).await?;
-            if by_name(self.meta.as_ref(), name.as_str()).await?.is_some() {
-                return Err(taken(name));
-            }
-            let mut batch = Batch::new();
-            create(&mut batch, &account);
-            batch.expect_equals(user.key(), Some(user.value()));
-            let member = MemberRecord {
-                organization: account.id,
-                user: user.id,
-                membership: Membership::Owner,
-                since: grant.at().0,
-            };
-            batch.replace(None, Some(&member));
-            revisions::bump(&mut batch, Subject::Principal(user.id));
-            let detail = format!("owner user:{}", user.id);
-            events::rights(&mut batch, events::stream_of_owner(account.id), grant.caller(), "org.create", detail);
+            events::rights(
+                &mut batch,
+                events::stream_of_owner(account.id),
+                grant.caller(),
+                "user.create",
+                detail.into(),
+            );
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(account.id);
             }
@@ -190,14 +149,23 @@ impl Registry {
         loop {
             let old = self.account(grant).await?;
             if old.kind != AccountKind::User {
-                return Err(Error::invalid(What::Owner, "organizations have no password; their members sign in"));
+                return Err(Error::invalid(
+                    What::Owner,
+                    "organizations have no password; their members sign in",
+                ));
             }
             let new = AccountRecord { sign_in: old.sign_in + 1, ..old.clone() };
             let mut batch = Batch::new();
             batch.replace(Some(&old), Some(&new));
             put_password(&mut batch, old.id, &hash);
             revisions::bump(&mut batch, Subject::Principal(old.id));
-            events::rights(&mut batch, events::stream_of_owner(old.id), grant.caller(), "user.password", String::new());
+            events::rights(
+                &mut batch,
+                events::stream_of_owner(old.id),
+                grant.caller(),
+                "user.password",
+                String::new(),
+            );
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
@@ -217,7 +185,13 @@ impl Registry {
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Principal(old.id));
             let action = if suspended { "user.suspend" } else { "user.resume" };
-            events::rights(&mut batch, events::stream_of_owner(old.id), grant.caller(), action, String::new());
+            events::rights(
+                &mut batch,
+                events::stream_of_owner(old.id),
+                grant.caller(),
+                action,
+                String::new(),
+            );
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
@@ -240,75 +214,6 @@ impl Registry {
                 return Ok(());
             }
         }
-    }
-
-    /// Makes a user a member or an owner of an organization, or neither. Who leaves loses the roles on its packages.
-    ///
-    /// # Errors
-    /// Forbidden when it would leave the organization without an owner.
-    pub async fn set_member(
-        &self,
-        grant: &Grant<ManageOwner>,
-        user: &str,
-        membership: Option<Membership>,
-    ) -> Result<()> {
-        let mut under = self.under(grant);
-        loop {
-            let organization = self.account(grant).await?;
-            if organization.kind != AccountKind::Organization {
-                return Err(Error::invalid(What::Owner, format!("{} is a user, not an organization", organization.name)));
-            }
-            let user = self.user_account(user).await?;
-            let old = member(self.meta.as_ref(), organization.id, user.id).await?;
-            if old.as_ref().map(|member| member.membership) == membership {
-                return Ok(());
-            }
-            if membership != Some(Membership::Owner) && old.as_ref().is_some_and(owns) {
-                self.another_owner(&organization, user.id).await?;
-            }
-            let new = membership.map(|membership| MemberRecord {
-                organization: organization.id,
-                user: user.id,
-                membership,
-                since: grant.at().0,
-            });
-            let mut batch = Batch::new();
-            batch.expect_equals(user.key(), Some(user.value()));
-            batch.replace(old.as_ref(), new.as_ref());
-            if new.is_none() {
-                // A role that is given while this runs must not survive it.
-                let given = Subject::RolesAt { user: user.id, owner: organization.id };
-                let known = revisions::read(self.meta.as_ref(), &[given]).await?;
-                revisions::expect(&mut batch, &known);
-                self.take_roles(&mut batch, &RoleRecord::of_user_at(user.id, organization.id), user.id).await?;
-            }
-            revisions::bump(&mut batch, Subject::Owner(organization.id));
-            revisions::bump(&mut batch, Subject::Principal(user.id));
-            let word = match membership {
-                Some(Membership::Owner) => "owner",
-                Some(Membership::Member) => "member",
-                None => "none",
-            };
-            let detail = format!("user:{} {word}", user.id);
-            events::rights(&mut batch, events::stream_of_owner(organization.id), grant.caller(), "org.member", detail);
-            if under.commit(batch).await? == Outcome::Done {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The members of an organization, by name.
-    pub async fn members(&self, grant: &Grant<ManageOwner>) -> Result<Vec<Member>> {
-        let view = self.meta.snapshot()?;
-        let mut members = Vec::new();
-        for (_, bytes) in walk(view.as_ref(), &MemberRecord::of(grant.target().id)).await? {
-            let member = MemberRecord::decode(&bytes)?;
-            if let Some(account) = by_id(view.as_ref(), member.user).await? {
-                members.push(Member { user: account.name, membership: member.membership });
-            }
-        }
-        members.sort_by_key(|member| member.user.to_ascii_lowercase());
-        Ok(members)
     }
 
     /// Removes a user or an organization, with tokens, memberships and roles. Its name is free again, and who takes it
@@ -347,7 +252,11 @@ impl Registry {
             if self.meta.any(&prefix).await? {
                 return Err(Error::new(
                     Kind::Forbidden(Reason::InUse),
-                    format!("{} owns packages (packhouse package list {}); delete them first", account.name, account.name),
+                    format!(
+                        "{} owns packages (packhouse package list {}); delete them first; uploads whose manifest \
+                         never came count until they expire",
+                        account.name, account.name
+                    ),
                 ));
             }
             batch.expect_prefix(prefix.clone(), Prefix::Empty, prefix);
@@ -386,31 +295,6 @@ impl Registry {
         self.take_roles(batch, &RoleRecord::of_user(account.id), account.id).await
     }
 
-    /// Takes the roles under a prefix of their index away.
-    async fn take_roles(&self, batch: &mut Batch, prefix: &Key, user: OwnerId) -> Result<()> {
-        for (key, _) in walk(self.meta.as_ref(), prefix).await? {
-            let Some(package) = RoleRecord::package_in(&key) else { continue };
-            if let Some(bytes) = self.meta.get(&RoleRecord::key_of(package, user)).await? {
-                batch.replace(Some(&RoleRecord::decode(&bytes)?), None);
-                revisions::bump(batch, Subject::Package(package));
-            }
-        }
-        Ok(())
-    }
-
-    async fn another_owner(&self, organization: &AccountRecord, than: OwnerId) -> Result<()> {
-        for (_, bytes) in walk(self.meta.as_ref(), &MemberRecord::of(organization.id)).await? {
-            let member = MemberRecord::decode(&bytes)?;
-            if owns(&member) && member.user != than {
-                return Ok(());
-            }
-        }
-        Err(Error::new(
-            Kind::Forbidden(Reason::InUse),
-            format!("this is the last owner of {}; give it another one first", organization.name),
-        ))
-    }
-
     /// A page of accounts in the order of their names; what follows begins after the last one's name.
     pub async fn accounts(
         &self,
@@ -442,8 +326,4 @@ impl Registry {
         let account = by_name(self.meta.as_ref(), name).await?;
         account.filter(|account| account.kind == AccountKind::User).ok_or_else(|| nobody(name))
     }
-}
-
-fn owns(member: &MemberRecord) -> bool {
-    member.membership == Membership::Owner
 }

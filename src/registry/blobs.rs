@@ -16,7 +16,7 @@ use crate::{
     auth::{Delete, Grant, PackageTarget, Pull, Push},
     error::{Error, Kind, Result, What},
     model::{Digest, PackageId, PackageName},
-    store::{Batch, CommitError, OpenBlob},
+    store::{Batch, CommitError, OpenBlob, Prefix},
 };
 
 /// A blob, open for reading.
@@ -184,30 +184,34 @@ impl Registry {
     /// Unsupported, with the reason, while a manifest of the package names it.
     pub async fn delete_blob(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<()> {
         let package: &PackageTarget = grant.target();
-        match self.holding(package, digest, grant.at()).await? {
-            None => Err(unknown_blob(digest)),
-            Some(Holding::Edge) => Err(Error::new(
-                Kind::Unsupported,
-                "a manifest of this repository names this blob; delete the manifest first",
-            )),
-            Some(Holding::Lease(value)) => {
-                let mut batch = Batch::new();
-                batch.expect_equals(lease_key(digest, package.id), Some(value));
-                batch.expect_prefix(
-                    edges_in(digest, Hold::Live, package.owner, package.id),
-                    crate::store::Prefix::Empty,
-                    BlobRecord::key_of(digest),
-                );
-                batch.delete(lease_key(digest, package.id));
-                batch.put(review_key(grant.at(), digest), Bytes::new());
-                revisions::expect(&mut batch, grant.revisions());
-                self.meta.commit(batch).await.map(|_| ()).map_err(|error| match error {
-                    CommitError::Conflict(_) => {
-                        Error::new(Kind::Conflict(What::Blob), "the blob came into use meanwhile; try again")
-                    }
-                    other => failed(other),
-                })
+        for _ in 0..16 {
+            let value = match self.holding(package, digest, grant.at()).await? {
+                None => return Err(unknown_blob(digest)),
+                Some(Holding::Edge) => {
+                    return Err(Error::new(
+                        Kind::Unsupported,
+                        "a manifest of this repository names this blob; delete the manifest first",
+                    ));
+                }
+                Some(Holding::Lease(value)) => value,
+            };
+            let mut batch = Batch::new();
+            batch.expect_equals(lease_key(digest, package.id), Some(value));
+            let edges = edges_in(digest, Hold::Live, package.owner, package.id);
+            batch.expect_prefix(edges, Prefix::Empty, BlobRecord::key_of(digest));
+            batch.delete(lease_key(digest, package.id));
+            batch.put(review_key(grant.at(), digest), Bytes::new());
+            revisions::expect(&mut batch, grant.revisions());
+            match self.meta.commit(batch).await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
+                    return Err(Error::new(Kind::StaleGrant, "your rights changed meanwhile; try again"));
+                }
+                // Somebody else deleted it, or it came into use: look again.
+                Err(CommitError::Conflict(_)) => {}
+                Err(error) => return Err(failed(error)),
             }
         }
+        Err(Error::new(Kind::Unavailable, "the blob is being changed by many clients at once; try again"))
     }
 }

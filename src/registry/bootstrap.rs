@@ -44,8 +44,6 @@ pub(crate) async fn installation(view: &dyn MetadataRead) -> Result<Option<Insta
 pub struct FirstUser {
     /// The name.
     pub name: &'static str,
-    /// The password: shown once, stored as a hash.
-    pub password: Secret,
 }
 
 /// A password for somebody to type once.
@@ -54,13 +52,17 @@ pub fn generated_password() -> Result<Secret> {
 }
 
 impl Registry {
-    /// Makes an empty store an installation, and says who may sign in; `None` when it was one already.
-    pub async fn initialize(&self, at: Timestamp) -> Result<Option<FirstUser>> {
-        if installation(self.meta.as_ref()).await?.is_some() {
+    /// Makes an empty store an installation whose first user has this password, and says who that is; `None` when it was
+    /// one already. The password comes from the caller, who can put it where it will be found before anything is stored:
+    /// a crash in between leaves nobody without a way in.
+    ///
+    /// # Errors
+    /// Invalid when the password is too short or too long; then nothing was stored.
+    pub async fn initialize(&self, at: Timestamp, password: &Secret) -> Result<Option<FirstUser>> {
+        if self.initialized().await? {
             return Ok(None);
         }
-        let password = generated_password()?;
-        let hash = self.passwords.hash(&password).await?;
+        let hash = self.passwords.hash(password).await?;
         let mut batch = Batch::new();
         let installation = Installation { id: hex::encode(random::<16>()?), created: at.0 };
         batch.expect_absent(key());
@@ -74,9 +76,15 @@ impl Registry {
         accounts::create(&mut batch, &account);
         accounts::put_password(&mut batch, account.id, &hash);
         let caller = Caller::job("first-start", at, "first-start".into());
-        events::rights(&mut batch, events::stream_of_owner(account.id), &caller, "user.create", "administrator".into());
+        events::rights(
+            &mut batch,
+            events::stream_of_owner(account.id),
+            &caller,
+            "user.create",
+            "administrator".into(),
+        );
         match self.meta.commit(batch).await {
-            Ok(_) => Ok(Some(FirstUser { name: FIRST_USER, password })),
+            Ok(_) => Ok(Some(FirstUser { name: FIRST_USER })),
             Err(CommitError::Failed(error)) => Err(error),
             Err(CommitError::Conflict(_) | CommitError::Quota(_)) => {
                 Err(Error::internal("another process made this store an installation at the same moment"))

@@ -33,8 +33,13 @@ pub(crate) fn rights(batch: &mut Batch, stream: Key, caller: &Caller, action: &s
 }
 
 /// Adds an event to the stream of the grant's package.
-pub(crate) fn record<A>(batch: &mut Batch, grant: &Grant<A>, action: &str, digest: Option<&Digest>, tag: Option<&Tag>)
-where
+pub(crate) fn record<A>(
+    batch: &mut Batch,
+    grant: &Grant<A>,
+    action: &str,
+    digest: Option<&Digest>,
+    tag: Option<&Tag>,
+) where
     A: Action<Target = PackageTarget>,
 {
     let caller = grant.caller();

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     auth::{
-        self, Acl, Actor, Caller, Credential, Facts, Identities, Identity, Keyring, OwnerTarget, Revision, Subject,
-        TokenHash,
+        self, Acl, Actor, Caller, Credential, Facts, Identities, Identity, Keyring, OwnerTarget, Revision,
+        Subject, TokenHash,
     },
     error::Result,
     model::{OwnerId, PackageName, Role, TokenId},
@@ -158,7 +158,11 @@ pub(crate) struct Standing {
 
 /// A user rules its own name space, an organization's owners rule the organization's, its members may create there, the
 /// operator may everything. An administrator of the installation is nobody special here.
-pub(crate) async fn standing(view: &dyn MetadataRead, actor: Actor, owner: &AccountRecord) -> Result<Standing> {
+pub(crate) async fn standing(
+    view: &dyn MetadataRead,
+    actor: Actor,
+    owner: &AccountRecord,
+) -> Result<Standing> {
     let rules = Standing { active: true, owner_role: Some(Role::Admin), may_create: true };
     let user = match actor {
         Actor::Anonymous | Actor::Job(_) => return Ok(Standing::default()),

@@ -15,6 +15,8 @@ pub mod records;
 mod referrers;
 pub(crate) mod revisions;
 mod status;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod tokens;
 mod trash;
 mod uploads;

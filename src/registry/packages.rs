@@ -109,7 +109,9 @@ impl Registry {
         }
         Err(Error::new(
             Kind::Forbidden(Reason::Policy),
-            format!("{limit} new packages of this owner have uploads and no manifest; push their manifests first, or wait until they expire"),
+            format!(
+                "{limit} new packages of this owner have uploads and no manifest; push their manifests first, or wait until they expire"
+            ),
         ))
     }
 
@@ -207,7 +209,8 @@ impl Registry {
 fn beginnings(owner: Option<&str>) -> Vec<String> {
     let Some(owner) = owner else { return vec![String::new()] };
     let owner = owner.to_ascii_lowercase();
-    let mut all: Vec<String> = Ecosystem::ALL.into_iter().map(|ecosystem| beginning(ecosystem, &owner)).collect();
+    let mut all: Vec<String> =
+        Ecosystem::ALL.into_iter().map(|ecosystem| beginning(ecosystem, &owner)).collect();
     all.sort();
     all
 }

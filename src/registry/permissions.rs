@@ -21,11 +21,7 @@ pub(crate) async fn role_of(
     Ok(record_of(view, package, user).await?.map(|record| record.role))
 }
 
-async fn record_of(
-    view: &dyn MetadataRead,
-    package: PackageId,
-    user: OwnerId,
-) -> Result<Option<RoleRecord>> {
+async fn record_of(view: &dyn MetadataRead, package: PackageId, user: OwnerId) -> Result<Option<RoleRecord>> {
     view.get(&RoleRecord::key_of(package, user)).await?.map(|bytes| RoleRecord::decode(&bytes)).transpose()
 }
 
@@ -76,7 +72,13 @@ impl Registry {
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Package(old.id));
             let detail = visibility.word().to_owned();
-            events::rights(&mut batch, events::stream_of(old.id), grant.caller(), "package.visibility", detail);
+            events::rights(
+                &mut batch,
+                events::stream_of(old.id),
+                grant.caller(),
+                "package.visibility",
+                detail,
+            );
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }

@@ -4,7 +4,7 @@ use super::{Registry, records::ManifestRecord};
 use crate::{
     auth::{Grant, Pull},
     error::Result,
-    model::Digest,
+    model::{Digest, manifest::media},
     store::Key,
 };
 
@@ -59,12 +59,13 @@ impl Registry {
             let found = self.meta.scan(&prefix, cursor.as_ref(), PAGE).await?;
             let last = found.len() < PAGE;
             for (key, _) in found {
-                if page.list.len() >= PAGE || bytes >= PAGE_BYTES {
-                    page.next = cursor.map(|key| key.bytes[all.bytes.len()..].to_vec());
-                    return Ok(page);
-                }
                 if let Some(referrer) = self.referrer(package, subject, &key, types).await? {
-                    bytes += referrer.annotations.len() + referrer.media_type.len() + 256;
+                    let size = referrer.annotations.len() + referrer.media_type.len() + media::MAX + 256;
+                    if page.list.len() >= PAGE || (bytes + size > PAGE_BYTES && !page.list.is_empty()) {
+                        page.next = cursor.map(|key| key.bytes[all.bytes.len()..].to_vec());
+                        return Ok(page);
+                    }
+                    bytes += size;
                     page.list.push(referrer);
                 }
                 cursor = Some(key);

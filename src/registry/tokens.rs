@@ -2,13 +2,14 @@
 
 use super::{
     Registry, accounts, events,
-    records::{
-        AccountKind, TokenRecord, decode_signing_key, encode_signing_key, signing_key, signing_keys,
-    },
+    records::{AccountKind, TokenRecord, decode_signing_key, encode_signing_key, signing_key, signing_keys},
     revisions::{self, Outcome},
 };
 use crate::{
-    auth::{Actor, Caller, Grant, Keyring, ManageOwner, Operate, SigningKey, Subject, TokenHash, TokenKind, TokenSecret},
+    auth::{
+        Actor, Caller, Grant, Keyring, ManageOwner, Operate, SigningKey, Subject, TokenHash, TokenKind,
+        TokenSecret,
+    },
     error::{Challenge, Error, Kind, Reason, Result, What},
     model::{OwnerId, Scopes, Timestamp, TokenId},
     store::{Batch, CommitError, MetadataRead},
@@ -126,10 +127,12 @@ impl Registry {
         }
         if lifetime == 0 || lifetime > MAX_LIFETIME {
             let most = MAX_LIFETIME / DAY;
-            return Err(Error::invalid(What::Token, format!("a token lives a day at least and {most} days at most")));
+            return Err(Error::invalid(
+                What::Token,
+                format!("a token lives a day at least and {most} days at most"),
+            ));
         }
-        let (token, record) =
-            new_token(TokenKind::Personal, user.id, scopes, grant.at(), lifetime, None)?;
+        let (token, record) = new_token(TokenKind::Personal, user.id, scopes, grant.at(), lifetime, None)?;
         let mut under = self.under(grant);
         loop {
             if self.account(grant).await?.kind != AccountKind::User {
@@ -150,7 +153,8 @@ impl Registry {
     /// # Errors
     /// Unauthenticated when the caller signed in otherwise, or the sign-in is no longer good.
     pub async fn issue_refresh(&self, caller: &Caller) -> Result<NewToken> {
-        let (Actor::User(user), Some(sign_in), None) = (caller.actor, caller.sign_in, caller.credential) else {
+        let (Actor::User(user), Some(sign_in), None) = (caller.actor, caller.sign_in, caller.credential)
+        else {
             let kind = Kind::Unauthenticated(Challenge::Insufficient);
             return Err(Error::new(kind, "a refresh token is made for a password only"));
         };
@@ -245,7 +249,8 @@ impl Registry {
     /// more. Says whether it did.
     pub async fn rotate_keys(&self, at: Timestamp) -> Result<bool> {
         let keys = keys(self.meta.as_ref()).await?;
-        if keys.first().is_some_and(|newest| newest.created.plus_seconds(KEY_LIFETIME) > at) && keys.len() > 1 {
+        if keys.first().is_some_and(|newest| newest.created.plus_seconds(KEY_LIFETIME) > at) && keys.len() > 1
+        {
             return Ok(false);
         }
         let mut batch = Batch::new();

@@ -25,6 +25,8 @@ pub struct Written {
 #[async_trait]
 pub trait BlobStore: Send + Sync {
     /// Continues an upload at `offset`, first cutting off anything stored beyond it. Offset 0 creates the upload.
+    /// An earlier writer of the same upload in this process is stopped before the first byte is touched; it answers
+    /// [`crate::error::Kind::Conflict`] from then on. So do writers of an upload that is published or discarded.
     ///
     /// # Errors
     /// [`crate::error::Kind::Offset`] with the bytes really held, when fewer than `offset` are there.

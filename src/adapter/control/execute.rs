@@ -65,6 +65,11 @@ impl Desk<'_> {
             Command::OrgList => self.accounts(AccountKind::Organization).await,
             Command::OrgMember { org, user, owner } => self.org_member(&org, &user, owner).await,
             Command::OrgMembers { org } => self.org_members(&org).await,
+            Command::OwnerAnonymousReads { name, allowed } => {
+                self.registry.set_anonymous_reads(&self.owner(&name).await?, allowed).await?;
+                let who = if allowed { "everybody may" } else { "only those who sign in may" };
+                done(format!("{who} read the public packages of {name}"))
+            }
             Command::TokenCreate { user, scopes, lifetime } => self.token_create(&user, &scopes, lifetime).await,
             Command::TokenList { user } => self.token_list(&user).await,
             Command::TokenRevoke { id } => self.token_revoke(&id).await,

@@ -84,6 +84,13 @@ pub enum Command {
         /// The organization.
         org: String,
     },
+    /// Lets callers without credentials read an owner's public packages, or not.
+    OwnerAnonymousReads {
+        /// A user or an organization.
+        name: String,
+        /// Let them, or not.
+        allowed: bool,
+    },
     /// Makes a token.
     TokenCreate {
         /// Whose.

@@ -19,7 +19,7 @@ fn code(kind: Kind) -> &'static str {
         Kind::NotFound(What::Manifest | What::Tag) => "MANIFEST_UNKNOWN",
         Kind::NotFound(What::ManifestBlob) => "MANIFEST_BLOB_UNKNOWN",
         Kind::NotFound(What::Upload) => "BLOB_UPLOAD_UNKNOWN",
-        Kind::NotFound(What::Request) | Kind::Unsupported => "UNSUPPORTED",
+        Kind::NotFound(What::Request) | Kind::Unsupported | Kind::Method(_) => "UNSUPPORTED",
         Kind::NotFound(_) => "NAME_UNKNOWN",
         Kind::Unauthenticated(_) => "UNAUTHORIZED",
         Kind::Forbidden(_) => "DENIED",
@@ -69,6 +69,7 @@ pub(super) fn render(error: &Error, route: Option<&Route>, site: &Site) -> Reply
         Kind::NoSpace | Kind::Unavailable | Kind::StaleGrant => reply = reply.header(header::RETRY_AFTER, "5"),
         Kind::Unsatisfiable { size } => reply = reply.header(header::CONTENT_RANGE, format!("bytes */{size}")),
         Kind::Offset { stored } => reply = offset(reply, stored, route),
+        Kind::Method(allowed) => reply = reply.header(header::ALLOW, allowed),
         _ => {}
     }
     // Whoever asks with HEAD gets no body, and no length of one that a GET would not have either.

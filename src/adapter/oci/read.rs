@@ -29,7 +29,8 @@ pub(super) async fn blob_head(cx: Cx<'_>, name: &PackageName, digest: &Digest) -
     if unchanged(cx, digest) {
         return Ok(blob_headers(Reply::new(StatusCode::NOT_MODIFIED), digest));
     }
-    Ok(blob_headers(Reply::new(StatusCode::OK), digest).header(header::CONTENT_LENGTH, size.to_string()))
+    let reply = Reply::new(StatusCode::OK).header(header::CONTENT_TYPE, "application/octet-stream");
+    Ok(blob_headers(reply, digest).header(header::CONTENT_LENGTH, size.to_string()))
 }
 
 pub(super) async fn blob(cx: Cx<'_>, name: &PackageName, digest: &Digest) -> Result<Reply> {

@@ -201,11 +201,11 @@ fn no_such_path() -> Error {
 }
 
 fn no_such_method(allowed: &'static str) -> Error {
-    Error::new(Kind::Unsupported, format!("only {allowed} can be done here"))
+    Error::new(Kind::Method(allowed), format!("the methods here are {allowed}"))
 }
 
 fn get(method: &Method) -> Result<()> {
-    if method == Method::GET || method == Method::HEAD { Ok(()) } else { Err(no_such_method("GET and HEAD")) }
+    if method == Method::GET || method == Method::HEAD { Ok(()) } else { Err(no_such_method("GET, HEAD")) }
 }
 
 fn package(name: &[&str]) -> Result<PackageName> {
@@ -237,7 +237,7 @@ fn manifest(method: &Method, name: PackageName, reference: &str, query: &Query) 
             }
             Ok(Route::ManifestPut(name, reference, tags))
         }
-        _ => Err(no_such_method("GET, HEAD, PUT and DELETE")),
+        _ => Err(no_such_method("GET, HEAD, PUT, DELETE")),
     }
 }
 
@@ -295,7 +295,7 @@ fn session(method: &Method, name: PackageName, id: &str, query: &Query) -> Resul
                 .ok_or_else(|| Error::invalid(What::Digest, "closing an upload needs ?digest="))?;
             Ok(Route::UploadPut(name, id, at, Digest::parse(digest)?))
         }
-        _ => Err(no_such_method("GET, PATCH, PUT and DELETE")),
+        _ => Err(no_such_method("GET, PATCH, PUT, DELETE")),
     }
 }
 
@@ -305,7 +305,7 @@ fn blob(method: &Method, name: PackageName, digest: &str) -> Result<Route> {
         Method::GET => Ok(Route::BlobGet(name, digest)),
         Method::HEAD => Ok(Route::BlobHead(name, digest)),
         Method::DELETE => Ok(Route::BlobDelete(name, digest)),
-        _ => Err(no_such_method("GET, HEAD and DELETE")),
+        _ => Err(no_such_method("GET, HEAD, DELETE")),
     }
 }
 

@@ -94,8 +94,8 @@ fn malformed_targets_are_refused_before_anything_else() {
     }
     assert_eq!(parse("GET", "/v2/alpine/manifests/x").unwrap_err().kind(), Kind::NotFound(What::Name));
     assert_eq!(parse("PATCH", "/v2/a/b/blobs/uploads/xyz").unwrap_err().kind(), Kind::NotFound(What::Upload));
-    assert_eq!(parse("PUT", "/v2/a/b/tags/list").unwrap_err().kind(), Kind::Unsupported);
-    assert_eq!(parse("POST", "/v2/").unwrap_err().kind(), Kind::Unsupported);
+    assert_eq!(parse("PUT", "/v2/a/b/tags/list").unwrap_err().kind(), Kind::Method("GET, HEAD"));
+    assert_eq!(parse("POST", "/v2/").unwrap_err().kind(), Kind::Method("GET, HEAD"));
     let tags = "/v2/a/b/tags/list?n=99999999999999999999999";
     assert!(matches!(parse("GET", tags).unwrap(), Route::Tags(_, Page { n: Some(MAX_PAGE), .. })));
 }

@@ -35,7 +35,8 @@ pub(super) async fn get(cx: Cx<'_>, query: &Query) -> Result<Reply> {
 /// `POST /token` with a form: `grant_type=password` or `refresh_token`.
 pub(super) async fn post(cx: Cx<'_>, body: Body) -> Result<Reply> {
     let body = body.small(MAX_FORM, What::Request).await?;
-    let form = std::str::from_utf8(&body).map_err(|_| Error::invalid(What::Request, "the form is not text"))?;
+    let form =
+        std::str::from_utf8(&body).map_err(|_| Error::invalid(What::Request, "the form is not text"))?;
     exchange(cx, &Query::parse(form)?).await
 }
 
@@ -43,7 +44,10 @@ async fn exchange(cx: Cx<'_>, form: &Query) -> Result<Reply> {
     let asked = asked(form)?;
     // Two places for credentials would be two credentials that may differ.
     if Presented::read(cx.headers)? != Presented::Nothing {
-        return Err(Error::invalid(What::Request, "this form carries the credentials; send no Authorization header"));
+        return Err(Error::invalid(
+            What::Request,
+            "this form carries the credentials; send no Authorization header",
+        ));
     }
     let presented = match one(form, "grant_type")? {
         Some("password") => {
@@ -51,9 +55,9 @@ async fn exchange(cx: Cx<'_>, form: &Query) -> Result<Reply> {
             let secret = one(form, "password")?.ok_or_else(|| missing("password"))?;
             Presented::Basic { user, secret: Secret::new(secret) }
         }
-        Some("refresh_token") => {
-            Presented::Bearer(Secret::new(one(form, "refresh_token")?.ok_or_else(|| missing("refresh_token"))?))
-        }
+        Some("refresh_token") => Presented::Bearer(Secret::new(
+            one(form, "refresh_token")?.ok_or_else(|| missing("refresh_token"))?,
+        )),
         _ => return Err(Error::invalid(What::Request, "grant_type is neither password nor refresh_token")),
     };
     let signed_in = sign_in(cx, presented).await?;
@@ -184,7 +188,9 @@ fn read_scope(text: &str) -> Option<Asked> {
             }
             Some(Asked::Repository(name, verbs))
         }
-        "registry" => (name == "catalog" && actions.split(',').any(|action| action == "*")).then_some(Asked::Catalog),
+        "registry" => {
+            (name == "catalog" && actions.split(',').any(|action| action == "*")).then_some(Asked::Catalog)
+        }
         _ => None,
     }
 }

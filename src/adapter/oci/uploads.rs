@@ -2,10 +2,10 @@
 
 use http::{HeaderValue, StatusCode, header};
 
-use super::{CONTENT_DIGEST, Cx, UPLOAD_UUID, publish};
+use super::{CONTENT_DIGEST, Cx, Route, UPLOAD_UUID, publish};
 use crate::{
     auth::Pull,
-    error::{Error, Kind, Result, What},
+    error::{Challenge, Error, Kind, Result, What},
     http::{Body, Reply, range},
     model::{Algorithm, Digest, PackageName, UploadId},
     registry::Chunk,
@@ -34,8 +34,8 @@ pub(super) async fn begin(cx: Cx<'_>, name: &PackageName, algorithm: Option<Algo
     Ok(place(reply, name, id, 0))
 }
 
-/// Mounts, or opens a session where it cannot: never an error, and for what the caller may not read the same answer as
-/// for what does not exist.
+/// Mounts, or opens a session where it cannot: for what the caller may not read, the same answer as for what does not
+/// exist. The one refusal is a challenge, to a caller whose bearer token does not name a source that its account may read.
 pub(super) async fn mount(
     cx: Cx<'_>,
     name: &PackageName,
@@ -47,11 +47,25 @@ pub(super) async fn mount(
         Some(from) => vec![from.clone()],
         None => cx.registry.mount_sources(&into, &digest).await?,
     };
+    let mut narrow = None;
     for source in &sources {
-        let Ok(source) = cx.authorize::<Pull>(source).await else { continue };
-        if cx.registry.mount_blob(&into, &source, &digest).await? {
-            return Ok(created(name, &digest));
+        match cx.authorize::<Pull>(source).await {
+            Ok(grant) => {
+                if cx.registry.mount_blob(&into, &grant, &digest).await? {
+                    return Ok(created(name, &digest));
+                }
+            }
+            // The caller may pull there and the bearer token was not issued for it: a wider one is to be had.
+            Err(error) if error.kind() == Kind::Unauthenticated(Challenge::Insufficient) => {
+                narrow.get_or_insert((source, error));
+            }
+            Err(error) if error.is_fault() => return Err(error),
+            Err(_) => {}
         }
+    }
+    if let Some((source, error)) = narrow {
+        let asked = Route::BlobMount(name.clone(), digest, Some(source.clone()));
+        return Ok(super::error::render(&error, Some(&asked), cx.site));
     }
     begin(cx, name, None).await
 }

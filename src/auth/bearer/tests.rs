@@ -32,15 +32,20 @@ fn a_token_reads_back_until_it_expires() {
     assert_eq!(ring("here").open(&token, NOW.plus_seconds(LIFETIME)), None);
     let early = Timestamp(NOW.0 - 61_000);
     assert_eq!(ring("here").open(&token, early), None, "issued in the future");
-    assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b)), "b64token of RFC 6750");
+    assert!(
+        token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b)),
+        "b64token of RFC 6750"
+    );
 }
 
 #[test]
 fn an_old_key_verifies_and_a_forgotten_one_does_not() {
-    let old = Keyring::new("here".into(), vec![SigningKey { id: 1, created: Timestamp(10), secret: [1; 32] }]);
+    let old =
+        Keyring::new("here".into(), vec![SigningKey { id: 1, created: Timestamp(10), secret: [1; 32] }]);
     let token = old.sign(&claims()).unwrap();
     assert_eq!(ring("here").open(&token, NOW), Some(claims()));
-    let new = Keyring::new("here".into(), vec![SigningKey { id: 2, created: Timestamp(20), secret: [2; 32] }]);
+    let new =
+        Keyring::new("here".into(), vec![SigningKey { id: 2, created: Timestamp(20), secret: [2; 32] }]);
     assert_eq!(new.open(&token, NOW), None);
     assert!(Keyring::new("here".into(), Vec::new()).sign(&claims()).is_err());
 }
@@ -51,84 +56,95 @@ fn another_installation_refuses_it_even_with_the_same_keys() {
     assert_eq!(ring("there").open(&token, NOW), None);
 }
 
+const GOOD: &str = r#"{"aud":"here","sub":7,"by":{"token":9},"iat":1700000000,"exp":1700000900,"access":[]}"#;
+
+/// What a part of the good claims is replaced by.
+const SWAPS: &[(&str, &[&str])] = &[
+    (
+        r#""aud":"here""#,
+        &[r#""aud":"there""#, r#""aud":"""#, r#""aud":["here"]"#, r#""aud":null"#, r#""aud":1"#],
+    ),
+    (r#""aud":"here","#, &["", r#""aud":"here","aud":"here","#, r#""aud":"here","iss":"x","#]),
+    (
+        r#""sub":7"#,
+        &[r#""sub":null"#, r#""sub":"7""#, r#""sub":-7"#, r#""sub":7.0"#, r#""sub":[7]"#, r#""sub":1e400"#],
+    ),
+    (
+        r#""by":{"token":9}"#,
+        &[
+            r#""by":"anonymous""#,
+            r#""by":{"token":"9"}"#,
+            r#""by":{"token":9,"password":1}"#,
+            r#""by":"token""#,
+            r#""by":null"#,
+            r#""by":{}"#,
+            r#""by":{"root":1}"#,
+        ],
+    ),
+    (
+        r#""iat":1700000000"#,
+        &[
+            r#""iat":"1700000000""#,
+            r#""iat":1700000000.0"#,
+            r#""iat":null"#,
+            r#""iat":-1"#,
+            r#""iat":[1700000000]"#,
+            r#""iat":1700000061"#,
+            r#""iat":1e400"#,
+            r#""iat":0"#,
+            r#""iat":18446744073709551615"#,
+            r#""iat":true"#,
+        ],
+    ),
+    (
+        r#""exp":1700000900"#,
+        &[
+            r#""exp":"1700000900""#,
+            r#""exp":1700000900.5"#,
+            r#""exp":null"#,
+            r#""exp":-1"#,
+            r#""exp":[1700000900]"#,
+            r#""exp":1700000000"#,
+            r#""exp":1699999999"#,
+            r#""exp":1700000901"#,
+            r#""exp":1e400"#,
+            r#""exp":0"#,
+            r#""exp":18446744073709551615"#,
+            r#""exp":false"#,
+        ],
+    ),
+    (
+        r#""access":[]"#,
+        &[
+            r#""access":null"#,
+            r#""access":{}"#,
+            r#""access":"*""#,
+            r#""access":[null]"#,
+            r#""access":[{"name":"a/b"}]"#,
+            r#""access":[{"name":"a/b","actions":["*"]}]"#,
+            r#""access":[{"name":"a/b","actions":["manage"]}]"#,
+            r#""access":[{"name":"a/b","actions":"pull"}]"#,
+            r#""access":[{"name":1,"actions":["pull"]}]"#,
+            r#""access":[{"name":"a/b","actions":["pull"],"type":"repository"}]"#,
+        ],
+    ),
+];
+
 #[test]
 fn claims_of_other_shapes_are_refused_though_signed() {
-    let good = r#"{"aud":"here","sub":7,"by":{"token":9},"iat":1700000000,"exp":1700000900,"access":[]}"#;
-    assert!(forged(good).is_some());
-    let swaps: &[(&str, &[&str])] = &[
-        (r#""aud":"here""#, &[r#""aud":"there""#, r#""aud":"""#, r#""aud":["here"]"#, r#""aud":null"#, r#""aud":1"#]),
-        (r#""aud":"here","#, &["", r#""aud":"here","aud":"here","#, r#""aud":"here","iss":"x","#]),
-        (r#""sub":7"#, &[r#""sub":null"#, r#""sub":"7""#, r#""sub":-7"#, r#""sub":7.0"#, r#""sub":[7]"#, r#""sub":1e400"#]),
-        (
-            r#""by":{"token":9}"#,
-            &[
-                r#""by":"anonymous""#,
-                r#""by":{"token":"9"}"#,
-                r#""by":{"token":9,"password":1}"#,
-                r#""by":"token""#,
-                r#""by":null"#,
-                r#""by":{}"#,
-                r#""by":{"root":1}"#,
-            ],
-        ),
-        (
-            r#""iat":1700000000"#,
-            &[
-                r#""iat":"1700000000""#,
-                r#""iat":1700000000.0"#,
-                r#""iat":null"#,
-                r#""iat":-1"#,
-                r#""iat":[1700000000]"#,
-                r#""iat":1700000061"#,
-                r#""iat":1e400"#,
-                r#""iat":0"#,
-                r#""iat":18446744073709551615"#,
-                r#""iat":true"#,
-            ],
-        ),
-        (
-            r#""exp":1700000900"#,
-            &[
-                r#""exp":"1700000900""#,
-                r#""exp":1700000900.5"#,
-                r#""exp":null"#,
-                r#""exp":-1"#,
-                r#""exp":[1700000900]"#,
-                r#""exp":1700000000"#,
-                r#""exp":1699999999"#,
-                r#""exp":1700000901"#,
-                r#""exp":1e400"#,
-                r#""exp":0"#,
-                r#""exp":18446744073709551615"#,
-                r#""exp":false"#,
-            ],
-        ),
-        (
-            r#""access":[]"#,
-            &[
-                r#""access":null"#,
-                r#""access":{}"#,
-                r#""access":"*""#,
-                r#""access":[null]"#,
-                r#""access":[{"name":"a/b"}]"#,
-                r#""access":[{"name":"a/b","actions":["*"]}]"#,
-                r#""access":[{"name":"a/b","actions":["manage"]}]"#,
-                r#""access":[{"name":"a/b","actions":"pull"}]"#,
-                r#""access":[{"name":1,"actions":["pull"]}]"#,
-                r#""access":[{"name":"a/b","actions":["pull"],"type":"repository"}]"#,
-            ],
-        ),
-    ];
+    assert!(forged(GOOD).is_some());
     let mut mutants = 0;
-    for (from, tos) in swaps {
+    for (from, tos) in SWAPS {
         for to in *tos {
-            let payload = good.replacen(from, to, 1);
-            assert_ne!(payload, good);
+            let payload = GOOD.replacen(from, to, 1);
+            assert_ne!(payload, GOOD);
             assert_eq!(forged(&payload), None, "{payload}");
             mutants += 1;
         }
     }
-    for payload in ["", "null", "[]", "{}", "7", "\"\"", &good[1..], &format!("{good} {good}"), &format!("{good}\0")] {
+    for payload in
+        ["", "null", "[]", "{}", "7", "\"\"", &GOOD[1..], &format!("{GOOD} {GOOD}"), &format!("{GOOD}\0")]
+    {
         assert_eq!(forged(payload), None, "{payload}");
         mutants += 1;
     }

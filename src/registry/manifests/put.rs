@@ -98,7 +98,12 @@ impl Registry {
         let package = grant.target();
         let mut batch = Batch::new();
         let old = self.manifest_record(package.id, &digest).await?;
-        check_condition(put, &self.current(grant, &put.reference, old.as_ref()).await?)?;
+        let tags = self.tags_before(grant, put).await?;
+        let current = match &put.reference {
+            Reference::Tag(_) => tags.first().and_then(|(_, before)| before.as_ref()).map(|before| before.digest),
+            Reference::Digest(_) => old.as_ref().filter(|old| old.deleted.is_none()).map(|old| old.digest),
+        };
+        check_condition(put, &current)?;
         if let Some(old) = old.as_ref().filter(|old| old.media_type != manifest.media_type) {
             let text = format!("{digest} is already stored here as {}", old.media_type);
             return Err(Error::invalid(What::Manifest, text));
@@ -127,12 +132,8 @@ impl Registry {
             }
         }
         self.arrive(&mut batch, package, &digest).await?;
-        let named = match &put.reference {
-            Reference::Tag(tag) => std::slice::from_ref(tag),
-            Reference::Digest(_) => &[],
-        };
-        for tag in named.iter().chain(&put.tags) {
-            self.point(&mut batch, grant, tag, digest).await?;
+        for (tag, before) in tags {
+            point(&mut batch, grant, tag, before, digest);
         }
         if package.pending {
             packages::reveal(self, &mut batch, grant).await?;
@@ -141,34 +142,25 @@ impl Registry {
         Ok(batch)
     }
 
-    /// The digest the reference names now.
-    async fn current(
+    /// The tags that are to name the manifest, and what they name now. Read once: the condition is judged by what the
+    /// batch then expects, so that of two who claim a free tag one gets it.
+    async fn tags_before<'a>(
         &self,
         grant: &Grant<Push>,
-        reference: &Reference,
-        old: Option<&ManifestRecord>,
-    ) -> Result<Option<Digest>> {
-        Ok(match reference {
-            Reference::Tag(tag) => self.tag_record(grant.target().id, tag).await?.map(|record| record.digest),
-            Reference::Digest(digest) => old.filter(|old| old.deleted.is_none()).map(|_| *digest),
-        })
-    }
-
-    /// Points a tag at a digest. The tag's old place is expected, so tags of one package move in one order for all.
-    async fn point(&self, batch: &mut Batch, grant: &Grant<Push>, tag: &Tag, digest: Digest) -> Result<()> {
-        let package = grant.target().id;
-        let old = self.tag_record(package, tag).await?;
-        match &old {
-            Some(old) if old.digest == digest => batch.expect_equals(old.key(), Some(old.value())),
-            _ => {
-                let new = TagRecord { package, tag: tag.clone(), digest, moved: grant.at() };
-                batch.replace(old.as_ref(), Some(&new));
-                let arrivals = TagRecord::arrivals(package, &digest);
-                batch.adds.push(Add { key: arrivals, amount: 1, at_most: None });
-                events::record(batch, grant, "tag.put", Some(&digest), Some(tag));
+        put: &'a PutManifest,
+    ) -> Result<Vec<(&'a Tag, Option<TagRecord>)>> {
+        let named = match &put.reference {
+            Reference::Tag(tag) => std::slice::from_ref(tag),
+            Reference::Digest(_) => &[],
+        };
+        let mut tags: Vec<(&Tag, Option<TagRecord>)> = Vec::new();
+        for tag in named.iter().chain(&put.tags) {
+            // A tag given twice moves once.
+            if tags.iter().all(|(known, _)| *known != tag) {
+                tags.push((tag, self.tag_record(grant.target().id, tag).await?));
             }
         }
-        Ok(())
+        Ok(tags)
     }
 
     /// Finds what the manifest names in this package, expects it to stay, and says what is there.
@@ -248,6 +240,21 @@ impl Registry {
             return Ok(Found::Blob(Holding::Edge));
         }
         Ok(Found::Missing)
+    }
+}
+
+/// Points a tag at a digest. The tag's old place is expected, so tags of one package move in one order for all.
+fn point(batch: &mut Batch, grant: &Grant<Push>, tag: &Tag, old: Option<TagRecord>, digest: Digest) {
+    let package = grant.target().id;
+    match &old {
+        Some(old) if old.digest == digest => batch.expect_equals(old.key(), Some(old.value())),
+        _ => {
+            let new = TagRecord { package, tag: tag.clone(), digest, moved: grant.at() };
+            batch.replace(old.as_ref(), Some(&new));
+            let arrivals = TagRecord::arrivals(package, &digest);
+            batch.adds.push(Add { key: arrivals, amount: 1, at_most: None });
+            events::record(batch, grant, "tag.put", Some(&digest), Some(tag));
+        }
     }
 }
 

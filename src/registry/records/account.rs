@@ -187,7 +187,8 @@ mod tests {
             sign_in: 3,
             created: 4,
         };
-        let golden = b"\x01{\"id\":258,\"name\":\"Ada\",\"kind\":\"user\",\"administrator\":true,\"suspended\":false,\
+        let golden =
+            b"\x01{\"id\":258,\"name\":\"Ada\",\"kind\":\"user\",\"administrator\":true,\"suspended\":false,\
             \"anonymous_reads\":true,\"sign_in\":3,\"created\":4}";
         assert_eq!(account.value().as_ref(), golden);
         assert_eq!(AccountRecord::decode(golden).unwrap(), account);

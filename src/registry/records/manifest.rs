@@ -72,6 +72,11 @@ impl ManifestRecord {
         doc(b'm', package)
     }
 
+    /// The index of a package's manifests that are not deleted.
+    pub fn live(package: PackageId) -> Key {
+        doc(b'v', package)
+    }
+
     /// Where a manifest's bytes are.
     pub fn body_key(package: PackageId, digest: &Digest) -> Key {
         with_digest(doc(b'c', package), digest)
@@ -173,6 +178,9 @@ impl Record for ManifestRecord {
     fn index(&self) -> BTreeSet<Key> {
         let hold = if self.deleted.is_some() { Hold::Held } else { Hold::Live };
         let mut keys = BTreeSet::new();
+        if self.deleted.is_none() {
+            keys.insert(with_digest(Self::live(self.package), &self.digest));
+        }
         for target in &self.targets {
             let key = if target.present {
                 edges_in(&target.digest, hold, self.owner, self.package)

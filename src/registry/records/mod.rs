@@ -21,7 +21,7 @@
 //! | refs | `r` digest 1/2 owner package manifest | index: an edge, live or held |
 //! | refs | `w` package digest manifest | index: named and not here |
 //! | doc | `m` package digest | [`ManifestRecord`] |
-//! | doc | `c` package digest | a manifest's bytes |
+//! | doc | `c` package digest | a manifest's bytes; `v` package digest: index of those not deleted |
 //! | doc | `s` package subject type digest | index of referrers |
 //! | doc | `t` package tag | [`TagRecord`] |
 //! | doc | `d` package digest tag | index of a manifest's tags; `a` package digest: how often a tag came to it |

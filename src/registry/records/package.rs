@@ -150,7 +150,8 @@ mod tests {
             created: 3,
             creator: Some(OwnerId(4)),
         };
-        let golden = b"\x01{\"id\":1,\"owner\":2,\"ecosystem\":2,\"owner_name\":\"acme\",\"name\":\"left-pad\",\
+        let golden =
+            b"\x01{\"id\":1,\"owner\":2,\"ecosystem\":2,\"owner_name\":\"acme\",\"name\":\"left-pad\",\
             \"visibility\":\"private\",\"state\":\"pending\",\"created\":3,\"creator\":4}";
         assert_eq!(package.value().as_ref(), golden);
         assert_eq!(PackageRecord::decode(golden).unwrap(), package);

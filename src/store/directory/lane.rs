@@ -144,22 +144,25 @@ impl<W: Work> Lane<W> {
                 }
                 next(&mut state.queue)
             };
-            let mut done = if chunks.is_empty() { Ok(()) } else { work.take(&chunks) };
+            let done = if chunks.is_empty() { Ok(()) } else { work.take(&chunks) };
             // The allowance is free again before anybody hears of it.
             drop(chunks);
-            if let (Ok(()), Some(answer)) = (&done, mark) {
-                match work.mark() {
-                    Ok(mark) => {
-                        // A writer that went away does not matter.
-                        let _ = answer.send(Ok(mark));
-                    }
-                    Err(error) => done = Err(error),
+            let done = match (done, &mark) {
+                (Ok(()), Some(_)) => work.mark().map(Some),
+                (done, _) => done.map(|()| None),
+            };
+            match (done, mark) {
+                (Ok(Some(answer)), Some(mark)) => {
+                    // A writer that went away does not matter.
+                    let _ = mark.send(Ok(answer));
                 }
-            }
-            if let Err(error) = done {
-                let why = error.cause().map_or_else(String::new, ToString::to_string);
-                self.revoke(error.kind(), &why);
-                break;
+                (Ok(_), _) => {}
+                (Err(error), _mark) => {
+                    let why = error.cause().map_or_else(String::new, ToString::to_string);
+                    // Noted before the mark is dropped, which makes its receiver ask.
+                    self.revoke(error.kind(), &why);
+                    break;
+                }
             }
         }
         // Closes the file, which is never synced again after a failure.
@@ -195,4 +198,107 @@ fn refusal(kind: Kind, why: &str) -> Error {
         _ => "the blob store cannot be written now",
     };
     Error::new(kind, public).because(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        sync::mpsc::{Receiver, Sender, channel},
+    };
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// Works when it is told to, and fails when told so.
+    struct Told {
+        begun: Sender<usize>,
+        go_on: Receiver<bool>,
+    }
+
+    impl Work for Told {
+        type Mark = ();
+
+        fn take(&mut self, chunks: &[Chunk]) -> Result<()> {
+            self.begun.send(chunks.iter().map(|chunk| chunk.bytes.len()).sum()).unwrap();
+            match self.go_on.recv().unwrap() {
+                true => Ok(()),
+                false => Err(Error::new(Kind::NoSpace, "full").because("told so")),
+            }
+        }
+
+        fn mark(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn told() -> (Arc<Lane<Told>>, Receiver<usize>, Sender<bool>) {
+        let (begun, has_begun) = channel();
+        let (tell, go_on) = channel();
+        (Lane::new(Told { begun, go_on }), has_begun, tell)
+    }
+
+    fn chunk(room: &Arc<Semaphore>, length: usize) -> Chunk {
+        let room = Arc::clone(room).try_acquire_owned().unwrap();
+        Chunk { bytes: vec![0; length].into(), _room: Arc::new(room) }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_waits_is_taken_together_up_to_a_step() {
+        let room = Arc::new(Semaphore::new(10));
+        let (lane, begun, tell) = told();
+        lane.give(chunk(&room, 1)).unwrap();
+        assert_eq!(begun.recv().unwrap(), 1);
+        for _ in 0..4 {
+            lane.give(chunk(&room, STEP / 2)).unwrap();
+        }
+        tell.send(true).unwrap();
+        for _ in 0..2 {
+            assert_eq!(begun.recv().unwrap(), STEP);
+            tell.send(true).unwrap();
+        }
+        lane.mark().await.unwrap();
+        assert_eq!(room.available_permits(), 10);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_takes_over_waits_until_the_thread_has_left() {
+        let room = Arc::new(Semaphore::new(10));
+        let (lane, begun, tell) = told();
+        lane.give(chunk(&room, 1)).unwrap();
+        begun.recv().unwrap();
+        lane.give(chunk(&room, 1)).unwrap();
+        lane.revoke(Kind::Unavailable, "taken over");
+        assert_eq!(lane.give(chunk(&room, 1)).unwrap_err().kind(), Kind::Unavailable);
+        let mut left = pin!(lane.left());
+        assert!(futures_util::FutureExt::now_or_never(left.as_mut()).is_none());
+        tell.send(true).unwrap();
+        left.await;
+        // What was queued was not begun, and its allowance is back.
+        assert!(begun.try_recv().is_err());
+        assert_eq!(room.available_permits(), 10);
+        lane.left().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_failure_is_heard_by_every_mark() {
+        for _ in 0..50 {
+            let room = Arc::new(Semaphore::new(10));
+            let (lane, begun, tell) = told();
+            lane.give(chunk(&room, 1)).unwrap();
+            begun.recv().unwrap();
+            lane.give(chunk(&room, 1)).unwrap();
+            let (first, second, ()) = tokio::join!(lane.mark(), lane.mark(), async {
+                tell.send(true).unwrap();
+                tell.send(false).unwrap();
+            });
+            for error in [first.unwrap_err(), second.unwrap_err(), lane.mark().await.unwrap_err()] {
+                assert_eq!(error.kind(), Kind::NoSpace);
+                assert!(error.to_string().contains("told so"));
+            }
+            lane.left().await;
+            assert_eq!(room.available_permits(), 10);
+        }
+    }
 }

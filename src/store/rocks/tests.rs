@@ -1,6 +1,6 @@
 //! What only the embedded engine has: groups, reopening, one owner of a folder, and the path of a failed write.
 
-use std::{path::Path, pin::pin, sync::Arc, time::Duration};
+use std::{path::Path, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 
@@ -8,7 +8,8 @@ use super::{RocksOptions, RocksStore, committer::Inject, slot::lock};
 use crate::{
     error::{Error, Kind},
     store::{
-        Add, Batch, CommitError, Key, MetadataRead, MetadataStore, Space, counter, open_directory, stream_key,
+        Add, Batch, CommitError, Committed, Key, MetadataRead, MetadataStore, Prefix, Space, counter,
+        open_directory, stream_key,
     },
 };
 
@@ -37,6 +38,23 @@ fn failure<T: std::fmt::Debug>(result: Result<T, CommitError>) -> Error {
     }
 }
 
+type Commit<'a> = Pin<Box<dyn Future<Output = Result<Committed, CommitError>> + Send + 'a>>;
+
+/// Sends batches so that they meet in one group, as far as its bounds allow.
+async fn send<'a>(store: &'a RocksStore, batches: impl IntoIterator<Item = Batch>) -> Vec<Commit<'a>> {
+    let mut commits: Vec<Commit<'a>> = batches.into_iter().map(|batch| store.commit(batch)).collect();
+    let gate = store.gate();
+    std::future::poll_fn(|context| {
+        let _shut = lock(&gate);
+        for commit in &mut commits {
+            assert!(commit.as_mut().poll(context).is_pending());
+        }
+        Poll::Ready(())
+    })
+    .await;
+    commits
+}
+
 /// Waits until the engine is open again; a test that hangs here has failed.
 async fn healed(store: &RocksStore) {
     while store.health().is_err() {
@@ -48,17 +66,7 @@ async fn healed(store: &RocksStore) {
 async fn what_waits_shares_one_sync() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let gate = store.gate();
-    let mut commits: Vec<_> = (0..100).map(|n| store.commit(put(&format!("{n}")))).collect();
-    std::future::poll_fn(|context| {
-        let _shut = lock(&gate);
-        for commit in &mut commits {
-            assert!(commit.as_mut().poll(context).is_pending());
-        }
-        std::task::Poll::Ready(())
-    })
-    .await;
-    for commit in commits {
+    for commit in send(&store, (0..100).map(|n| put(&format!("{n}")))).await {
         commit.await.unwrap();
     }
     assert_eq!(figure(&store, "commits"), 100);
@@ -69,27 +77,68 @@ async fn what_waits_shares_one_sync() {
 }
 
 #[tokio::test]
+async fn a_batch_is_judged_by_those_before_it_in_its_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let (a, b, prefix) = (key("p/a"), key("p/b"), key("p/"));
+    store.commit(put("p/a")).await.unwrap();
+    store.commit(put("p/b")).await.unwrap();
+    let expecting = |holds| {
+        let mut batch = Batch::new();
+        batch.expect_prefix(prefix.clone(), holds, prefix.clone());
+        batch
+    };
+    let delete = |key: &Key| {
+        let mut batch = Batch::new();
+        batch.delete(key.clone());
+        batch
+    };
+    let only = |key: &Key| expecting(Prefix::Only(key.clone()));
+    let empty = || expecting(Prefix::Empty);
+    let some = || expecting(Prefix::Some);
+    // What is in the database, what the group hides of it, and what the group adds to it.
+    let steps = [
+        (only(&a), false),
+        (delete(&b), true),
+        (only(&a), true),
+        (only(&b), false),
+        (some(), true),
+        (delete(&a), true),
+        (empty(), true),
+        (some(), false),
+        (only(&a), false),
+        (put("p/b"), true),
+        (only(&b), true),
+        (empty(), false),
+        (put("p/c"), true),
+        (only(&b), false),
+        (delete(&b), true),
+        (only(&key("p/c")), true),
+    ];
+    let expected: Vec<_> = steps.iter().map(|(_, holds)| *holds).collect();
+    let mut said = Vec::new();
+    for commit in send(&store, steps.map(|(batch, _)| batch)).await {
+        said.push(commit.await.is_ok());
+    }
+    assert_eq!(said, expected);
+    assert_eq!(figure(&store, "commit_groups"), 3);
+    let left = store.scan(&prefix, None, 10).await.unwrap();
+    assert_eq!(left.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), [key("p/c")]);
+}
+
+#[tokio::test]
 async fn a_group_is_bounded_in_count_and_bytes() {
     let folder = tempfile::tempdir().unwrap();
     let options = RocksOptions { group_batches: 10, group_bytes: 1000, ..RocksOptions::default() };
     let store = RocksStore::open(folder.path(), options).unwrap();
     for (value, expected) in [(1, 10), (400, 3)] {
         let before = figure(&store, "commit_groups");
-        let gate = store.gate();
-        let mut commits: Vec<_> = (0..30)
-            .map(|n| {
-                let mut batch = Batch::new();
-                batch.put(key(&format!("{n}")), vec![0; value]);
-                store.commit(batch)
-            })
-            .collect();
-        std::future::poll_fn(|context| {
-            let _shut = lock(&gate);
-            commits.iter_mut().for_each(|commit| assert!(commit.as_mut().poll(context).is_pending()));
-            std::task::Poll::Ready(())
-        })
-        .await;
-        for commit in commits {
+        let batches = (0..30).map(|n| {
+            let mut batch = Batch::new();
+            batch.put(key(&format!("{n}")), vec![0; value]);
+            batch
+        });
+        for commit in send(&store, batches).await {
             commit.await.unwrap();
         }
         assert_eq!(figure(&store, "commit_groups") - before, 30 / expected);
@@ -194,6 +243,15 @@ async fn flushed_tables_answer_as_memory_does() {
             assert_eq!(found.len(), expected, "{length}");
             assert!(found.iter().all(|(key, _)| key.bytes.starts_with(&prefix.bytes)));
         }
+        // A page that begins at a digest that is not there goes on to the next one that is.
+        let mut between = edge(digest, 0);
+        between.bytes[33] = 0xff;
+        for length in 1..=2 {
+            let prefix = Key { space: Space::Refs, bytes: between.bytes[..length].to_vec() };
+            let page = store.scan(&prefix, Some(&between), 1).await.unwrap();
+            let next = (digest < 49).then(|| edge(digest + 1, 0));
+            assert_eq!(page.into_iter().next().map(|(key, _)| key), next);
+        }
         assert!(store.get(&edge(digest, 9)).await.unwrap().is_none());
         assert!(store.get(&edge(digest, 2)).await.unwrap().is_some());
     }
@@ -245,16 +303,8 @@ async fn a_failed_write_acknowledges_nothing_and_heals() {
         first.append(stream.clone(), "first");
         let mut refused = put("refused");
         refused.expect_absent(key("first"));
-        let gate = store.gate();
-        let mut commits = [first, put("second"), refused].map(|batch| store.commit(batch));
-        std::future::poll_fn(|context| {
-            let _shut = lock(&gate);
-            *lock(&store.state.inject) = Some(inject);
-            commits.iter_mut().for_each(|commit| assert!(commit.as_mut().poll(context).is_pending()));
-            std::task::Poll::Ready(())
-        })
-        .await;
-        for commit in commits {
+        *lock(&store.state.inject) = Some(inject);
+        for commit in send(&store, [first, put("second"), refused]).await {
             // Not even the refusal is told: what it rests on may not be there.
             assert!(failure(commit.await).is_fault());
         }
@@ -366,18 +416,7 @@ async fn a_damaged_counter_is_a_fault_of_one_batch() {
 async fn a_commit_dropped_while_it_waits_is_applied() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    {
-        let commit = pin!(store.commit(put("sent")));
-        let mut commit = Some(commit);
-        let gate = store.gate();
-        std::future::poll_fn(|context| {
-            let _shut = lock(&gate);
-            let mut commit = commit.take().unwrap();
-            assert!(commit.as_mut().poll(context).is_pending());
-            std::task::Poll::Ready(())
-        })
-        .await;
-    }
+    drop(send(&store, [put("sent")]).await);
     store.commit(put("next")).await.unwrap();
     assert!(store.get(&key("sent")).await.unwrap().is_some());
 }

@@ -14,7 +14,10 @@ use super::{World, kind};
 
 async fn create(world: &World, name: &str) -> packhouse::error::Result<packhouse::model::OwnerId> {
     let name = OwnerName::parse(name)?;
-    world.registry.create_user(&world.operate(), NewUser { name: &name, administrator: false, password: None }).await
+    world
+        .registry
+        .create_user(&world.operate(), NewUser { name: &name, administrator: false, password: None })
+        .await
 }
 
 #[tokio::test]
@@ -117,7 +120,10 @@ async fn a_removed_user_leaves_nothing_behind() {
     assert!(world.may::<packhouse::auth::Pull>(&bob, "acme/app").await.is_err());
     world.user("bob").await;
     let again = world.caller("bob").await;
-    assert!(world.may::<packhouse::auth::Pull>(&again, "acme/app").await.is_err(), "who takes the name inherits nothing");
+    assert!(
+        world.may::<packhouse::auth::Pull>(&again, "acme/app").await.is_err(),
+        "who takes the name inherits nothing"
+    );
     assert!(world.publish(&again, "acme/new").await.is_err());
     let members = world.registry.members(&world.manage_owner("acme").await).await.unwrap();
     assert_eq!(members.len(), 1);
@@ -149,9 +155,11 @@ async fn only_users_have_passwords_and_members_are_users() {
     let password = Secret::new("long enough now");
     let org = world.registry.set_password(&world.manage_owner("acme").await, &password).await;
     assert_eq!(kind(org), Kind::Invalid(What::Owner));
-    let nested = world.registry.set_member(&world.manage_owner("acme").await, "acme", Some(Membership::Member)).await;
+    let nested =
+        world.registry.set_member(&world.manage_owner("acme").await, "acme", Some(Membership::Member)).await;
     assert_eq!(kind(nested), Kind::NotFound(What::Owner));
-    let of_user = world.registry.set_member(&world.manage_owner("ada").await, "admin", Some(Membership::Member)).await;
+    let of_user =
+        world.registry.set_member(&world.manage_owner("ada").await, "admin", Some(Membership::Member)).await;
     assert_eq!(kind(of_user), Kind::Invalid(What::Owner));
     let short = world.registry.set_password(&world.manage_owner("ada").await, &Secret::new("short")).await;
     assert_eq!(kind(short), Kind::Invalid(What::Request));
@@ -161,9 +169,25 @@ async fn only_users_have_passwords_and_members_are_users() {
 async fn an_installation_is_made_once() {
     let world = World::new().await;
     assert!(world.registry.initialized().await.unwrap());
-    assert!(world.registry.initialize(super::NOW).await.unwrap().is_none());
+    let again = Secret::new("another first password");
+    assert!(world.registry.initialize(super::NOW, &again).await.unwrap().is_none());
     let admin = super::basic("admin", world.first.reveal());
     let presented = packhouse::auth::Presented::read(&super::headers(&admin)).unwrap();
     let admin = world.registry.authenticator().sign_in(&presented, super::NOW, "x".into()).await.unwrap();
     assert!(admin.administrator);
+}
+
+#[tokio::test]
+async fn a_first_password_that_is_no_good_stores_nothing() {
+    use packhouse::{
+        registry::{Registry, Settings},
+        store::memory::{MemoryBlobs, MemoryStore},
+    };
+    let (meta, blobs) = (std::sync::Arc::new(MemoryStore::new()), std::sync::Arc::new(MemoryBlobs::new()));
+    let registry = Registry::open(meta, blobs, Settings::default()).unwrap();
+    let short = registry.initialize(super::NOW, &Secret::new("short")).await;
+    assert_eq!(kind(short), Kind::Invalid(What::Request));
+    assert!(!registry.initialized().await.unwrap());
+    let good = registry.initialize(super::NOW, &Secret::new("long enough now")).await.unwrap();
+    assert!(good.is_some());
 }

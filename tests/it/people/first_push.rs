@@ -35,12 +35,15 @@ async fn two_who_allocate_one_name_get_one_package() {
     let policy = world.registry.policy();
     let one = policy.authorize_publish(&ada, &path).await.unwrap();
     let two = policy.authorize_publish(&bob, &path).await.unwrap();
-    let (packhouse::auth::Publish::New(one), packhouse::auth::Publish::New(two)) = (one, two) else { panic!() };
+    let (packhouse::auth::Publish::New(one), packhouse::auth::Publish::New(two)) = (one, two) else {
+        panic!()
+    };
     let (one, two) = tokio::join!(world.registry.allocate(&one, &path), world.registry.allocate(&two, &path));
     assert_eq!(one.unwrap().id, two.unwrap().id);
 
     // Both may upload into it; the first manifest decides whose it is.
-    let (one, two) = (world.publish(&ada, "acme/app").await.unwrap(), world.publish(&bob, "acme/app").await.unwrap());
+    let (one, two) =
+        (world.publish(&ada, "acme/app").await.unwrap(), world.publish(&bob, "acme/app").await.unwrap());
     world.put(&two, "1").await.unwrap();
     assert!(world.may::<packhouse::auth::Delete>(&bob, "acme/app").await.is_ok(), "publisher is admin");
     // The rights of the other changed under it; the adapter asks once more and then it is an ordinary push.
@@ -87,7 +90,10 @@ async fn pending_belongs_to_those_who_may_create_it() {
     assert!(world.may::<packhouse::auth::Delete>(&bob, "acme/app").await.is_ok(), "its creator");
     assert_eq!(kind(world.may::<Pull>(&carl, "acme/app").await), Kind::NotFound(What::Package));
     let anonymous = world.anonymous();
-    assert_eq!(kind(world.may::<Pull>(&anonymous, "acme/app").await), Kind::Unauthenticated(Challenge::Missing));
+    assert_eq!(
+        kind(world.may::<Pull>(&anonymous, "acme/app").await),
+        Kind::Unauthenticated(Challenge::Missing)
+    );
     // Made public before it is there: still nobody else's to see.
     world.visibility("acme/app", Visibility::Public).await;
     assert!(world.may::<Pull>(&carl, "acme/app").await.is_err());

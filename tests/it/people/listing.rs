@@ -19,7 +19,9 @@ async fn paths_sort_as_bytes_whatever_they_are_made_of() {
     for owner in ["a", "a-b", "a0", "npz", "maven-fan"] {
         let caller = world.caller(owner).await;
         for rest in ["x", "x/y", "x-y", "x0", "x.y"] {
-            for path in [format!("{owner}/{rest}"), format!("npm/{owner}/{rest}"), format!("maven/{owner}/{rest}")] {
+            for path in
+                [format!("{owner}/{rest}"), format!("npm/{owner}/{rest}"), format!("maven/{owner}/{rest}")]
+            {
                 world.push(&caller, &path).await.unwrap();
                 paths.push(path);
             }
@@ -31,7 +33,8 @@ async fn paths_sort_as_bytes_whatever_they_are_made_of() {
     for limit in [1, 2, 7, 50] {
         let mut walked: Vec<String> = Vec::new();
         loop {
-            let page = world.registry.catalog(&operator, walked.last().map(String::as_str), limit).await.unwrap();
+            let page =
+                world.registry.catalog(&operator, walked.last().map(String::as_str), limit).await.unwrap();
             assert!(page.len() <= limit);
             if page.is_empty() {
                 break;
@@ -42,10 +45,18 @@ async fn paths_sort_as_bytes_whatever_they_are_made_of() {
     }
     for after in ["", "a", "a/", "a-b/x-", "a/x\u{0}", "a/x/y/z", "npm", "zzz", "\u{10ffff}"] {
         let expected: Vec<_> = paths.iter().filter(|path| path.as_str() > after).cloned().collect();
-        assert_eq!(world.registry.catalog(&operator, Some(after), 1000).await.unwrap(), expected, "after {after:?}");
+        assert_eq!(
+            world.registry.catalog(&operator, Some(after), 1000).await.unwrap(),
+            expected,
+            "after {after:?}"
+        );
     }
     let of = |owner: &'static str| {
-        paths.iter().filter(move |path| path.split('/').any(|part| part == owner)).cloned().collect::<Vec<_>>()
+        paths
+            .iter()
+            .filter(move |path| path.split('/').any(|part| part == owner))
+            .cloned()
+            .collect::<Vec<_>>()
     };
     for owner in ["a", "a-b", "npz"] {
         for limit in [1, 4, 100] {

@@ -1,6 +1,9 @@
 //! Who may what: accounts, tokens, rights, decided over a store in memory.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod accounts;
+mod commands;
 mod first_push;
 mod listing;
 mod oracle;
@@ -15,7 +18,7 @@ use packhouse::{
     auth::{Action, Caller, Grant, Manage, ManageOwner, Operate, PackageTarget, Publish, Push, Secret},
     error::{Error, Kind, Result},
     model::{OwnerId, OwnerName, PackageName, Reference, Role, Scope, Scopes, Tag, Timestamp, Visibility},
-    registry::{PutManifest, Registry, Settings, accounts::NewUser, records::Membership},
+    registry::{PutManifest, Registry, Settings, accounts::NewUser, generated_password, records::Membership},
     store::memory::{MemoryBlobs, MemoryStore},
 };
 
@@ -59,9 +62,10 @@ impl World {
         let meta = Arc::new(MemoryStore::new());
         let registry =
             Registry::open(Arc::clone(&meta) as _, Arc::new(MemoryBlobs::new()), settings).unwrap();
-        let first = registry.initialize(NOW).await.unwrap().unwrap();
+        let password = generated_password().unwrap();
+        let first = registry.initialize(NOW, &password).await.unwrap().unwrap();
         assert_eq!(first.name, "admin");
-        Self { registry, meta, first: first.password }
+        Self { registry, meta, first: password }
     }
 
     pub(crate) fn operator(&self) -> Caller {
@@ -178,6 +182,11 @@ impl World {
         };
         self.registry.put_manifest(grant, put).await.map(|_| ())
     }
+}
+
+/// A moment at which nothing pending is kept for the time it was allocated at.
+pub(crate) fn later() -> Timestamp {
+    NOW.plus_seconds(Settings::default().lease_ttl + 1)
 }
 
 /// What a refusal says, without its words.

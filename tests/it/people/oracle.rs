@@ -11,7 +11,7 @@ use packhouse::{
 };
 use proptest::prelude::*;
 
-use super::{NOW, World, name};
+use super::{World, name};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Says {
@@ -118,7 +118,8 @@ impl Oracle {
         let enough = match action {
             "pull" => readable,
             "publish" if creating => {
-                let exists = USERS.contains(&owner_of(path).as_str()) || ORGS.contains(&owner_of(path).as_str());
+                let exists =
+                    USERS.contains(&owner_of(path).as_str()) || ORGS.contains(&owner_of(path).as_str());
                 exists && self.creates(&token.user, &owner_of(path)) && has_scope
             }
             "push" | "publish" => role >= 2 && has_scope,
@@ -169,6 +170,14 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+fn set(names: &mut BTreeSet<String>, name: &str, member: bool) {
+    if member {
+        names.insert(name.to_owned());
+    } else {
+        names.remove(name);
+    }
+}
+
 struct Both {
     world: World,
     oracle: Oracle,
@@ -194,8 +203,14 @@ impl Both {
     }
 
     async fn token(&mut self, user: usize, bits: u8) {
-        let all = [(Scope::ReadPackages, "read"), (Scope::WritePackages, "write"), (Scope::DeletePackages, "delete"), (Scope::Admin, "admin")];
-        let chosen: Vec<_> = all.into_iter().enumerate().filter(|(n, _)| bits & (1 << n) != 0).map(|(_, s)| s).collect();
+        let all = [
+            (Scope::ReadPackages, "read"),
+            (Scope::WritePackages, "write"),
+            (Scope::DeletePackages, "delete"),
+            (Scope::Admin, "admin"),
+        ];
+        let chosen: Vec<_> =
+            all.into_iter().enumerate().filter(|(n, _)| bits & (1 << n) != 0).map(|(_, s)| s).collect();
         let asked: Vec<Scope> = chosen.iter().map(|(scope, _)| *scope).collect();
         let mut scopes: BTreeSet<&'static str> = chosen.iter().map(|(_, word)| *word).collect();
         if scopes.contains("write") || scopes.contains("delete") {
@@ -206,110 +221,102 @@ impl Both {
     }
 
     async fn apply(&mut self, op: &Op) {
-        let (world, oracle) = (&self.world, &mut self.oracle);
         match op {
-            Op::Member(org, user, standing) => {
-                let (org, user) = (ORGS[*org], USERS[*user]);
-                let key = (org.to_owned(), user.to_owned());
-                let owners = oracle.members.iter().filter(|((o, _), owner)| o == org && **owner).count();
-                let last = oracle.members.get(&key) == Some(&true) && owners == 1 && *standing != Some(true);
-                let membership = standing.map(|owner| if owner { Membership::Owner } else { Membership::Member });
-                let done = world.registry.set_member(&world.manage_owner(org).await, user, membership).await;
-                assert_eq!(done.is_err(), last, "{done:?}");
-                match (last, standing) {
-                    (true, _) => {}
-                    (false, Some(owner)) => {
-                        oracle.members.insert(key, *owner);
-                    }
-                    (false, None) => {
-                        if oracle.members.remove(&key).is_some() {
-                            oracle.roles.retain(|(path, who), _| owner_of(path) != org || who != user);
-                        }
-                    }
-                }
-            }
-            Op::Role(path, user, role) => {
-                let (path, user) = (PATHS[*path], USERS[*user]);
-                if oracle.packages.contains_key(path) {
-                    let key = (path.to_owned(), user.to_owned());
-                    world.role(path, user, Role::from_code(*role)).await;
-                    oracle.roles.remove(&key);
-                    if *role > 0 {
-                        oracle.roles.insert(key, *role);
-                    }
-                }
-            }
+            Op::Member(org, user, standing) => self.member(ORGS[*org], USERS[*user], *standing).await,
+            Op::Role(path, user, role) => self.role(PATHS[*path], USERS[*user], *role).await,
             Op::Public(path, public) => {
-                if let Some(package) = oracle.packages.get_mut(PATHS[*path]) {
+                if let Some(package) = self.oracle.packages.get_mut(PATHS[*path]) {
                     package.public = *public;
                     let visibility = if *public { Visibility::Public } else { Visibility::Private };
-                    world.visibility(PATHS[*path], visibility).await;
+                    self.world.visibility(PATHS[*path], visibility).await;
                 }
             }
-            Op::Push(user, path) | Op::Allocate(user, path) => {
-                let (secret, token) = self.tokens[*user].clone();
-                let path = PATHS[*path];
-                let Ok(caller) = world.who(&format!("Bearer {secret}")).await else { return };
-                let may = oracle.decide(Some(&token), None, "publish", path) == Says::Yes;
-                let grant = world.publish(&caller, path).await;
-                assert_eq!(grant.is_ok(), may, "{path} {grant:?}");
-                let Ok(grant) = grant else { return };
-                let creator = token.user.clone();
-                let package = oracle.packages.entry(path.to_owned());
-                let package = package.or_insert(Package { public: false, pending: true, creator });
-                if matches!(op, Op::Push(..)) {
-                    world.put(&grant, "latest").await.unwrap();
-                    if package.pending && owner_of(path) != token.user {
-                        oracle.roles.insert((path.to_owned(), token.user.clone()), 3);
-                    }
-                    package.pending = false;
-                }
-            }
+            Op::Push(user, path) => self.publish(*user, PATHS[*path], true).await,
+            Op::Allocate(user, path) => self.publish(*user, PATHS[*path], false).await,
             Op::Suspend(user, suspended) => {
-                world.registry.set_suspended(&world.operate(), USERS[*user], *suspended).await.unwrap();
-                if *suspended {
-                    oracle.suspended.insert(USERS[*user].into());
-                } else {
-                    oracle.suspended.remove(USERS[*user]);
-                }
+                let operate = self.world.operate();
+                self.world.registry.set_suspended(&operate, USERS[*user], *suspended).await.unwrap();
+                set(&mut self.oracle.suspended, USERS[*user], *suspended);
             }
-            Op::Token(user, bits) => {
-                if self.tokens.len() < 8 {
-                    self.token(*user, *bits).await;
-                }
-            }
-            Op::Revoke(index) => {
-                // The first of each user stays, so that somebody can push.
-                let Some((secret, token)) = self.tokens.get_mut(*index).filter(|_| *index >= 3) else { return };
-                if let Ok(caller) = world.who(&format!("Bearer {secret}")).await {
-                    let grant = world.manage_owner(&token.user).await;
-                    world.registry.revoke_token(&grant, caller.credential.unwrap()).await.unwrap();
-                    token.revoked = true;
-                }
-            }
+            Op::Token(user, bits) if self.tokens.len() < 8 => self.token(*user, *bits).await,
+            // The first of each user stays, so that somebody can push.
+            Op::Revoke(index) if *index >= 3 => self.revoke(*index).await,
+            Op::Token(..) | Op::Revoke(_) => {}
             Op::Anonymous(owner, allowed) => {
                 let owner = USERS.into_iter().chain(ORGS).nth(*owner).unwrap();
-                let grant = world.manage_owner(owner).await;
-                world.registry.set_anonymous_reads(&grant, *allowed).await.unwrap();
-                if *allowed {
-                    oracle.no_anonymous.remove(owner);
-                } else {
-                    oracle.no_anonymous.insert(owner.into());
-                }
+                let grant = self.world.manage_owner(owner).await;
+                self.world.registry.set_anonymous_reads(&grant, *allowed).await.unwrap();
+                set(&mut self.oracle.no_anonymous, owner, !*allowed);
             }
             Op::Expire => {
-                world.registry.expire_unused(NOW.plus_seconds(48 * 3600)).await.unwrap();
-                let gone: Vec<String> = oracle
-                    .packages
-                    .iter()
-                    .filter(|(_, package)| package.pending)
-                    .map(|(path, _)| path.clone())
-                    .collect();
-                for path in gone {
-                    oracle.packages.remove(&path);
-                    oracle.roles.retain(|(on, _), _| *on != path);
+                self.world.registry.expire_unused(super::later()).await.unwrap();
+                self.oracle.packages.retain(|_, package| !package.pending);
+                let packages = &self.oracle.packages;
+                self.oracle.roles.retain(|(on, _), _| packages.contains_key(on));
+            }
+        }
+    }
+
+    async fn member(&mut self, org: &str, user: &str, standing: Option<bool>) {
+        let (world, oracle) = (&self.world, &mut self.oracle);
+        let key = (org.to_owned(), user.to_owned());
+        let owners = oracle.members.iter().filter(|((o, _), owner)| o == org && **owner).count();
+        let last = oracle.members.get(&key) == Some(&true) && owners == 1 && standing != Some(true);
+        let membership = standing.map(|owner| if owner { Membership::Owner } else { Membership::Member });
+        let done = world.registry.set_member(&world.manage_owner(org).await, user, membership).await;
+        assert_eq!(done.is_err(), last, "{done:?}");
+        if last {
+            return;
+        }
+        match standing {
+            Some(owner) => {
+                oracle.members.insert(key, owner);
+            }
+            None => {
+                if oracle.members.remove(&key).is_some() {
+                    oracle.roles.retain(|(path, who), _| owner_of(path) != org || who != user);
                 }
             }
+        }
+    }
+
+    async fn role(&mut self, path: &str, user: &str, role: u8) {
+        if self.oracle.packages.contains_key(path) {
+            let key = (path.to_owned(), user.to_owned());
+            self.world.role(path, user, Role::from_code(role)).await;
+            self.oracle.roles.remove(&key);
+            if role > 0 {
+                self.oracle.roles.insert(key, role);
+            }
+        }
+    }
+
+    async fn publish(&mut self, user: usize, path: &str, manifest: bool) {
+        let (world, oracle) = (&self.world, &mut self.oracle);
+        let (secret, token) = self.tokens[user].clone();
+        let Ok(caller) = world.who(&format!("Bearer {secret}")).await else { return };
+        let may = oracle.decide(Some(&token), None, "publish", path) == Says::Yes;
+        let grant = world.publish(&caller, path).await;
+        assert_eq!(grant.is_ok(), may, "{path} {grant:?}");
+        let Ok(grant) = grant else { return };
+        let creator = token.user.clone();
+        let package = oracle.packages.entry(path.to_owned());
+        let package = package.or_insert(Package { public: false, pending: true, creator });
+        if manifest {
+            world.put(&grant, "latest").await.unwrap();
+            if package.pending && owner_of(path) != token.user {
+                oracle.roles.insert((path.to_owned(), token.user.clone()), 3);
+            }
+            package.pending = false;
+        }
+    }
+
+    async fn revoke(&mut self, index: usize) {
+        let Some((secret, token)) = self.tokens.get_mut(index) else { return };
+        if let Ok(caller) = self.world.who(&format!("Bearer {secret}")).await {
+            let grant = self.world.manage_owner(&token.user).await;
+            self.world.registry.revoke_token(&grant, caller.credential.unwrap()).await.unwrap();
+            token.revoked = true;
         }
     }
 
@@ -386,7 +393,11 @@ impl Both {
                 Some(other) => panic!("{other:?}"),
             };
             let oracle_says = self.oracle.decide(token, bound, action, path);
-            assert_eq!(policy_says, oracle_says, "{action} {path} by {token:?} bound {bound:?} in {:?}", self.oracle);
+            assert_eq!(
+                policy_says, oracle_says,
+                "{action} {path} by {token:?} bound {bound:?} in {:?}",
+                self.oracle
+            );
         }
     }
 }

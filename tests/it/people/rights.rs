@@ -7,7 +7,7 @@ use packhouse::{
     registry::{Settings, records::Membership},
 };
 
-use super::{ALL, NOW, PASSWORD, READ, WRITE, World, basic, kind, name, words};
+use super::{ALL, NOW, PASSWORD, READ, WRITE, World, basic, kind, later, name, words};
 
 /// ada owns acme, bob is a member, carl nobody; acme/app is private and pushed by ada.
 async fn acme() -> World {
@@ -42,7 +42,9 @@ async fn roles_on_a_package() {
     let (ada, bob, carl) = (world.caller("ada").await, world.caller("bob").await, world.caller("carl").await);
     assert_eq!(can(&world, &ada, "acme/app").await, RULES, "an owner of the organization");
     assert_eq!(can(&world, &bob, "acme/app").await, NOTHING, "a member creates, and reads what it is given");
-    for (role, rights) in [(Role::Read, READS), (Role::Write, WRITES), (Role::Admin, RULES), (Role::Read, READS)] {
+    for (role, rights) in
+        [(Role::Read, READS), (Role::Write, WRITES), (Role::Admin, RULES), (Role::Read, READS)]
+    {
         world.role("acme/app", "carl", Some(role)).await;
         assert_eq!(can(&world, &carl, "acme/app").await, rights, "{role}");
         assert_eq!(can(&world, &bob, "acme/app").await, NOTHING);
@@ -80,7 +82,12 @@ async fn an_administrator_is_nobody_in_others_packages() {
     assert!(admin.administrator);
     assert_eq!(can(&world, &admin, "acme/app").await, NOTHING);
     assert!(world.registry.policy().authorize_system::<packhouse::auth::Operate>(&admin).is_ok());
-    let grant = world.registry.policy().authorize_owner::<packhouse::auth::ManageOwner>(&admin, "acme").await.unwrap();
+    let grant = world
+        .registry
+        .policy()
+        .authorize_owner::<packhouse::auth::ManageOwner>(&admin, "acme")
+        .await
+        .unwrap();
     // It can give itself a role only where everybody sees it, and never by making somebody else's token.
     let users = world.registry.policy().authorize_owner(&admin, "ada").await.unwrap();
     let refused = world.registry.issue_token(&users, packhouse::model::Scopes::ALL, 3600).await;
@@ -97,7 +104,10 @@ async fn what_is_public_is_read_by_everybody_and_written_by_nobody_else() {
     world.visibility("acme/app", Visibility::Public).await;
     assert_eq!(can(&world, &carl, "acme/app").await, READS);
     assert_eq!(can(&world, &anonymous, "acme/app").await, READS);
-    assert_eq!(kind(world.may::<Push>(&anonymous, "acme/app").await), Kind::Unauthenticated(Challenge::Missing));
+    assert_eq!(
+        kind(world.may::<Push>(&anonymous, "acme/app").await),
+        Kind::Unauthenticated(Challenge::Missing)
+    );
     assert_eq!(kind(world.may::<Push>(&carl, "acme/app").await), Kind::Forbidden(Reason::Role));
     world.visibility("acme/app", Visibility::Private).await;
     assert_eq!(can(&world, &carl, "acme/app").await, NOTHING);
@@ -111,7 +121,10 @@ async fn anonymous_reads_can_be_turned_off() {
     let (carl, anonymous) = (world.caller("carl").await, world.anonymous());
     assert!(world.may::<Pull>(&anonymous, "acme/app").await.is_ok());
     world.registry.set_anonymous_reads(&world.manage_owner("acme").await, false).await.unwrap();
-    assert_eq!(kind(world.may::<Pull>(&anonymous, "acme/app").await), Kind::Unauthenticated(Challenge::Missing));
+    assert_eq!(
+        kind(world.may::<Pull>(&anonymous, "acme/app").await),
+        Kind::Unauthenticated(Challenge::Missing)
+    );
     assert!(world.may::<Pull>(&carl, "acme/app").await.is_ok(), "whoever signs in reads");
     world.registry.set_anonymous_reads(&world.manage_owner("acme").await, true).await.unwrap();
     assert!(world.may::<Pull>(&anonymous, "acme/app").await.is_ok());
@@ -143,9 +156,9 @@ async fn absent_and_private_are_told_apart_by_nobody_who_may_not_read() {
             macro_rules! same {
                 ($($action:ty),+) => {$(
                     // A token of an owner without the scope to read may still know what it manages.
-                    let (private, other) = (world.may::<$action>(caller, "acme/app").await, world.may::<$action>(caller, absent).await);
-                    if private.is_err() {
-                        assert_eq!(words(&private.unwrap_err()), words(&other.unwrap_err()), "{caller:?}");
+                    if let Err(private) = world.may::<$action>(caller, "acme/app").await {
+                        let other = world.may::<$action>(caller, absent).await.unwrap_err();
+                        assert_eq!(words(&private), words(&other), "{caller:?}");
                     }
                 )+};
             }
@@ -262,7 +275,9 @@ async fn every_kind_of_grant_can_be_renewed_and_ends() {
     let world = acme().await;
     let policy = world.registry.policy();
     let bob = world.caller("bob").await;
-    let Publish::New(create) = policy.authorize_publish(&bob, &name("acme/new")).await.unwrap() else { panic!() };
+    let Publish::New(create) = policy.authorize_publish(&bob, &name("acme/new")).await.unwrap() else {
+        panic!()
+    };
     world.member("acme", "carl", Some(Membership::Member)).await;
     assert!(policy.renew(&create).await.is_ok());
     world.registry.allocate(&create, &name("acme/new")).await.expect("allocates under the renewed revisions");
@@ -276,7 +291,10 @@ async fn every_kind_of_grant_can_be_renewed_and_ends() {
     assert!(policy.renew(&manage).await.is_ok());
     world.member("acme", "ada", Some(Membership::Member)).await;
     assert_eq!(kind(policy.renew(&manage).await), Kind::StaleGrant);
-    assert_eq!(kind(world.registry.set_member(&manage, "bob", Some(Membership::Owner)).await), Kind::StaleGrant);
+    assert_eq!(
+        kind(world.registry.set_member(&manage, "bob", Some(Membership::Owner)).await),
+        Kind::StaleGrant
+    );
 
     let admin = world.caller("admin").await;
     let operate = policy.authorize_system::<packhouse::auth::Operate>(&admin).unwrap();
@@ -291,7 +309,7 @@ async fn a_deleted_and_made_again_name_is_another_package() {
     world.user("ada").await;
     let ada = world.caller("ada").await;
     let old = world.publish(&ada, "ada/app").await.unwrap();
-    world.registry.expire_unused(NOW.plus_seconds(48 * 3600)).await.unwrap();
+    world.registry.expire_unused(later()).await.unwrap();
     world.push(&ada, "ada/app").await.unwrap();
     assert_eq!(kind(world.registry.policy().renew(&old).await), Kind::StaleGrant);
     assert_eq!(kind(world.put(&old, "1").await), Kind::StaleGrant);

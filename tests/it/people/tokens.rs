@@ -100,7 +100,10 @@ async fn tokens_end_when_they_expire_or_are_revoked() {
     assert!(world.who(&token).await.is_ok(), "somebody else's is not theirs to revoke");
     world.registry.revoke_token(&world.manage_owner("ada").await, id).await.unwrap();
     assert_eq!(kind(world.who(&token).await), INVALID);
-    assert_eq!(kind(world.registry.revoke_token(&world.manage_owner("ada").await, id).await), Kind::NotFound(What::Token));
+    assert_eq!(
+        kind(world.registry.revoke_token(&world.manage_owner("ada").await, id).await),
+        Kind::NotFound(What::Token)
+    );
     let unknown = TokenSecret::generate(packhouse::auth::TokenKind::Personal).unwrap();
     assert_eq!(kind(world.who(&format!("Bearer {}", unknown.reveal())).await), INVALID);
 }
@@ -179,7 +182,11 @@ async fn a_suspended_user_is_refused_by_every_method() {
     check(false).await;
     world.registry.set_suspended(&world.operate(), "ada", false).await.unwrap();
     check(true).await;
-    world.registry.remove_account(&world.operate(), "ada", packhouse::registry::records::AccountKind::User).await.unwrap();
+    world
+        .registry
+        .remove_account(&world.operate(), "ada", packhouse::registry::records::AccountKind::User)
+        .await
+        .unwrap();
     check(false).await;
     world.user_with_password("ada").await;
     for authorization in &requests {
@@ -305,7 +312,15 @@ async fn bad_credentials_are_never_taken_for_none() {
         assert_eq!(kind(world.who(&bad).await), INVALID, "{bad}");
         assert_eq!(kind(sign_in(&world, &bad).await), INVALID, "{bad}");
     }
-    assert!(world.registry.authenticator().authenticate(&HeaderMap::new(), NOW, "x".into()).await.unwrap().is_anonymous());
+    assert!(
+        world
+            .registry
+            .authenticator()
+            .authenticate(&HeaderMap::new(), NOW, "x".into())
+            .await
+            .unwrap()
+            .is_anonymous()
+    );
 }
 
 #[tokio::test]
@@ -345,7 +360,9 @@ async fn no_secret_is_stored() {
     for _ in 0..5 {
         secrets.push(world.token("ada", ALL).await);
         secrets.push(world.registry.issue_refresh(&ada).await.unwrap().secret.reveal().to_owned());
-        secrets.push(world.registry.authenticator().issue(&ada, Vec::new()).await.unwrap().token.reveal().to_owned());
+        secrets.push(
+            world.registry.authenticator().issue(&ada, Vec::new()).await.unwrap().token.reveal().to_owned(),
+        );
     }
     let parts: Vec<String> = secrets
         .iter()
@@ -358,7 +375,8 @@ async fn no_secret_is_stored() {
         for tag in 0..=255 {
             for (key, value) in world.meta.scan(&Key::new(space, tag), None, 10_000).await.unwrap() {
                 for part in &parts {
-                    let found = |bytes: &[u8]| bytes.windows(part.len()).any(|window| window == part.as_bytes());
+                    let found =
+                        |bytes: &[u8]| bytes.windows(part.len()).any(|window| window == part.as_bytes());
                     assert!(!found(&key.bytes) && !found(&value), "{key:?}");
                 }
             }

@@ -1,29 +1,27 @@
-use std::sync::Arc;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    auth::{Operate, Pull, Push},
+    auth::{Operate, Pull},
     error::{Challenge, Kind},
     http::{Site, reply::Content},
     model::{OwnerName, Scope, Scopes, Timestamp, Visibility},
-    registry::{Registry, Settings, accounts::NewUser},
-    store::{
-        Key, MetadataRead as _, Space,
-        memory::{MemoryBlobs, MemoryStore},
-    },
+    registry::{Settings, accounts::NewUser, tests::InMemory},
 };
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const PASSWORD: &str = "correct horse battery";
 const INVALID: Kind = Kind::Unauthenticated(Challenge::Invalid);
 
-struct Desk {
-    registry: Registry,
-    meta: Arc<MemoryStore>,
+struct Desk(InMemory);
+
+impl std::ops::Deref for Desk {
+    type Target = InMemory;
+    fn deref(&self) -> &InMemory {
+        &self.0
+    }
 }
 
 impl Desk {
@@ -33,11 +31,7 @@ impl Desk {
     }
 
     async fn with(settings: Settings) -> Self {
-        let meta = Arc::new(MemoryStore::new());
-        let registry =
-            Registry::open(Arc::clone(&meta) as _, Arc::new(MemoryBlobs::new()), settings).unwrap();
-        registry.initialize(NOW).await.unwrap();
-        let desk = Self { registry, meta };
+        let desk = Self(InMemory::new(settings, NOW).await);
         let password = Secret::new(PASSWORD);
         for (name, password) in [("ada", Some(&password)), ("bob", None)] {
             let name = OwnerName::parse(name).unwrap();
@@ -46,29 +40,13 @@ impl Desk {
             desk.registry.create_user(&grant, user).await.unwrap();
         }
         for (path, visibility) in [("ada/public", Visibility::Public), ("ada/private", Visibility::Private)] {
-            desk.package(path, visibility).await;
+            desk.package(&desk.operator(), path, visibility).await;
         }
         desk
     }
 
     fn operator(&self) -> Caller {
         Caller::operator(NOW, "test".into())
-    }
-
-    async fn package(&self, path: &str, visibility: Visibility) {
-        let name = PackageName::parse(path).unwrap();
-        let policy = self.registry.policy();
-        let operator = self.operator();
-        let crate::auth::Publish::New(grant) = policy.authorize_publish(&operator, &name).await.unwrap() else {
-            panic!()
-        };
-        self.registry.allocate(&grant, &name).await.unwrap();
-        let push = policy.authorize::<Push>(&operator, &name).await.unwrap();
-        let mut batch = crate::store::Batch::new();
-        crate::registry::packages::reveal(&self.registry, &mut batch, &push).await.unwrap();
-        crate::store::MetadataStore::commit(self.meta.as_ref(), batch).await.unwrap();
-        let manage = policy.authorize(&operator, &name).await.unwrap();
-        self.registry.set_visibility(&manage, visibility).await.unwrap();
     }
 
     async fn token(&self, user: &str, scopes: &[Scope]) -> String {
@@ -117,21 +95,6 @@ impl Desk {
         let authenticator = self.registry.authenticator();
         let caller = authenticator.authenticate(&headers, NOW, "test".into()).await.unwrap();
         caller.bound.unwrap().iter().map(written).collect::<Vec<_>>().join(" ")
-    }
-
-    async fn refresh_tokens(&self) -> usize {
-        self.meta.scan(&Key::new(Space::Meta, b't'), None, 1000).await.unwrap().len()
-    }
-
-    /// Every key and value there is.
-    async fn everything(&self) -> Vec<(Key, bytes::Bytes)> {
-        let mut all = Vec::new();
-        for space in Space::ALL {
-            for tag in 0..=255 {
-                all.extend(self.meta.scan(&Key::new(space, tag), None, 10_000).await.unwrap());
-            }
-        }
-        all
     }
 }
 
@@ -217,19 +180,23 @@ async fn nothing_is_written_but_a_refresh_token_that_is_asked_for() {
     let token = desk.token("ada", Scope::ALL).await;
     let before = desk.everything().await;
     let scope = "scope=repository:ada/private:*&scope=repository:ada/new:push,pull&scope=registry:catalog:*";
-    for who in [None, Some(basic("ada", PASSWORD)), Some(basic("ada", &token)), Some(format!("Bearer {token}"))] {
+    for who in
+        [None, Some(basic("ada", PASSWORD)), Some(basic("ada", &token)), Some(format!("Bearer {token}"))]
+    {
         desk.get(who.as_deref(), scope).await.unwrap();
         desk.get(who.as_deref(), &format!("{scope}&offline_token=false")).await.unwrap();
     }
     desk.get(None, &format!("{scope}&offline_token=true")).await.unwrap();
-    desk.post(&format!("grant_type=password&username=ada&password={}", PASSWORD.replace(' ', "+"))).await.unwrap();
+    desk.post(&format!("grant_type=password&username=ada&password={}", PASSWORD.replace(' ', "+")))
+        .await
+        .unwrap();
     assert_eq!(kind(desk.get(Some(&basic("ada", "no no no no")), "offline_token=true").await), INVALID);
     // A token is its own refresh token.
     let body = desk.get(Some(&basic("ada", &token)), "offline_token=true").await.unwrap();
     assert_eq!(body["refresh_token"], token.as_str());
     assert_eq!(desk.everything().await, before);
     desk.get(Some(&basic("ada", PASSWORD)), "offline_token=true").await.unwrap();
-    assert_eq!(desk.refresh_tokens().await, 2);
+    assert_eq!(desk.tokens().await, 2);
 }
 
 #[tokio::test]
@@ -253,7 +220,7 @@ async fn the_form_signs_in_and_refreshes() {
     assert!(body.get("refresh_token").is_none());
     let body = desk.post(&format!("{form}&access_type=offline")).await.unwrap();
     assert_eq!(body["refresh_token"], refresh.as_str(), "no second one");
-    assert_eq!(desk.refresh_tokens().await, 1);
+    assert_eq!(desk.tokens().await, 1);
     // As the password of Basic too, as docker sends it when it holds an identity token.
     let body = desk.get(Some(&basic("ada", &refresh)), "scope=repository:ada/private:pull").await.unwrap();
     assert_eq!(desk.bound(&body).await, "repository:ada/private:pull");
@@ -267,7 +234,10 @@ async fn the_form_signs_in_and_refreshes() {
         let body = desk.post(&format!("{form}&scope=repository:ada/private:pull,push")).await.unwrap();
         assert_eq!(body["scope"], "repository:ada/private:pull", "{form}");
     }
-    assert_eq!(desk.post(&format!("grant_type=password&username=ada&password={token}")).await.unwrap()["scope"], "");
+    assert_eq!(
+        desk.post(&format!("grant_type=password&username=ada&password={token}")).await.unwrap()["scope"],
+        ""
+    );
 }
 
 #[tokio::test]
@@ -294,7 +264,8 @@ async fn forms_that_are_wrong_are_refused() {
         assert_eq!(kind(desk.post(&bad).await), INVALID, "{bad}");
     }
     let form = format!("grant_type=refresh_token&refresh_token={good}");
-    let both = desk.ask(Some(&basic("ada", &good)), async |cx| exchange(cx, &Query::parse(&form)?).await).await;
+    let both =
+        desk.ask(Some(&basic("ada", &good)), async |cx| exchange(cx, &Query::parse(&form)?).await).await;
     assert_eq!(kind(both), Kind::Invalid(What::Request), "two places for credentials");
 }
 
