@@ -72,15 +72,16 @@ impl<H: Serve> Shared<H> {
         if let Err(cause) = stream.set_nodelay(true) {
             tracing::debug!(%cause, "TCP_NODELAY");
         }
+        // Each stage is boxed when it is reached: a connection costs what it does, not the most it could ever do.
         let Some(tls) = self.tls.clone() else { return self.drive(stream, link, stop).await };
         let accepted = tokio::select! {
-            accepted = tokio::time::timeout(self.handshake, tls.accept(stream)) => accepted,
+            accepted = tokio::time::timeout(self.handshake, Box::pin(tls.accept(stream))) => accepted,
             () = stop.reached(Phase::Draining) => return,
         };
         let good = matches!(accepted, Ok(Ok(_)));
         self.metrics.handshake(good);
         match accepted {
-            Ok(Ok(stream)) => self.drive(stream, link, stop).await,
+            Ok(Ok(stream)) => Box::pin(self.drive(stream, link, stop)).await,
             Ok(Err(cause)) => tracing::debug!(%cause, peer = %link.peer, "TLS handshake failed"),
             Err(_elapsed) => tracing::debug!(peer = %link.peer, "TLS handshake took too long"),
         }
@@ -112,11 +113,12 @@ impl<H: Serve> Shared<H> {
             let (shared, link) = (shared.clone(), link.clone());
             async move { Ok::<_, Infallible>(shared.handler.answer(request, &link).await) }
         });
+
         let wire = TokioIo::new(wire);
         if is_http2 {
-            self.supervise(self.http2.serve_connection(wire, service), &pulse, stop).await;
+            Box::pin(self.supervise(self.http2.serve_connection(wire, service), &pulse, stop)).await;
         } else {
-            self.supervise(self.http1.serve_connection(wire, service), &pulse, stop).await;
+            Box::pin(self.supervise(self.http1.serve_connection(wire, service), &pulse, stop)).await;
         }
     }
 

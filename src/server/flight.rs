@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::{metrics::Metrics, pulse::Pulse};
 use crate::{auth::Caller, error::Error, http::Leftover};
 
-/// Longest path written to the log, in bytes.
-const LOGGED_PATH: usize = 512;
+/// Most of a path or an error that is written to the log, in bytes.
+const LOGGED: usize = 512;
 
 /// What is known about a request, filled in as it goes through the pipeline.
 #[derive(Debug)]
@@ -98,15 +98,15 @@ impl Drop for Flight {
         self.metrics.request(&self.record, self.status, took, self.body.bytes(), self.sent);
         let record = &self.record;
         let status = self.status.map_or(0, |status| status.as_u16());
-        let cut = record.path.floor_char_boundary(LOGGED_PATH);
         // Names and messages hold what clients sent: never a control character, which could forge a line.
+        let shown = |text: &str| text[..text.floor_char_boundary(LOGGED)].escape_debug().to_string();
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
                     target: "packhouse::request",
                     request = %record.id,
                     method = %record.method,
-                    path = %record.path[..cut].escape_debug(),
+                    path = shown(&record.path),
                     route = record.route,
                     status,
                     received = self.body.bytes(),
@@ -115,7 +115,7 @@ impl Drop for Flight {
                     remote = %record.address,
                     version = ?record.version,
                     caller = record.caller.as_deref(),
-                    error = record.error.as_deref().map(|text| tracing::field::display(text.escape_debug())),
+                    error = record.error.as_deref().map(shown),
                     aborted = (!self.complete).then_some(true),
                 )
             };

@@ -9,11 +9,14 @@ use crate::{
     error::{Error, Result, What},
 };
 
-/// Starts logging for the whole process.
+/// Starts logging for the whole process, once: the daemon does before it opens its stores, [`super::run`] otherwise.
 ///
 /// # Errors
 /// Invalid when the level is none.
-pub(super) fn start(server: &Server) -> Result<()> {
+pub fn start(server: &Server) -> Result<()> {
+    if tracing::dispatcher::has_been_set() {
+        return Ok(());
+    }
     let filter = EnvFilter::try_new(&server.log_level)
         .map_err(|cause| Error::invalid(What::Request, format!("server.log_level: {cause}")))?;
     let lines = fmt::layer().with_writer(std::io::stderr);

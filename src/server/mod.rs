@@ -43,6 +43,7 @@ use self::{
 pub use self::{
     control::Control,
     dispatch::{Entry, Table, entry, standard},
+    log::start as start_log,
     metrics::Metrics,
     pipeline::{Ask, Authenticate},
     tasks::Phase,

@@ -4,6 +4,7 @@
 
 mod harness;
 mod http2;
+mod jobs;
 mod limits;
 mod pipeline;
 mod refusal;

@@ -17,7 +17,10 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::harness::{End, Server, client, eventually, exchange, read_all, start};
@@ -191,6 +194,24 @@ async fn a_new_certificate_is_taken_up_and_a_bad_one_is_not() {
         200,
         "old connections go on"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_resume_and_early_data_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = secure(folder.path(), |_| ()).await;
+    let connector = trusting(FIRST.0, &["http/1.1"]);
+    for wanted in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
+        let stream = TcpStream::connect(server.address()).await.unwrap();
+        let mut stream = connector.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
+        assert_eq!(stream.get_ref().1.handshake_kind(), Some(wanted));
+        assert!(!stream.get_ref().1.is_early_data_accepted());
+        // Tickets come after the handshake; reading the answer takes them too.
+        stream.write_all(b"GET /t/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        assert!(text.ends_with("hello x"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
