@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use sha2::{
-    Digest as _, Sha256, Sha512,
-    digest::common::hazmat::SerializableState,
-};
+use sha2::{Digest as _, Sha256, Sha512, digest::common::hazmat::SerializableState};
 
 use crate::error::{Error, Result, What};
 
@@ -56,7 +53,10 @@ impl Digest {
     /// Reads a digest; anything but the canonical spelling is an error.
     pub fn parse(text: &str) -> Result<Self> {
         let malformed = || {
-            Error::invalid(What::Digest, "a digest is sha256: and 64, or sha512: and 128, lower-case hex digits")
+            Error::invalid(
+                What::Digest,
+                "a digest is sha256: and 64, or sha512: and 128, lower-case hex digits",
+            )
         };
         let (word, encoded) = text.split_once(':').ok_or_else(malformed)?;
         let algorithm = Algorithm::parse(word)?;

@@ -26,7 +26,10 @@ const MAY: &[(&str, &[&str])] = &[
     ("config", &["error", "model", "registry", "auth"]),
     (
         "cli",
-        &["error", "model", "auth", "registry", "http", "adapter", "jobs", "hooks", "server", "config", "store"],
+        &[
+            "error", "model", "auth", "registry", "http", "adapter", "jobs", "hooks", "server", "config",
+            "store",
+        ],
     ),
 ];
 
@@ -102,7 +105,10 @@ fn imports(text: &str) -> Vec<(usize, String)> {
 
 fn is_test(path: &Path) -> bool {
     let shown = shown(path);
-    !shown.starts_with("src/") || shown.ends_with("tests.rs") || shown.contains("/tests/") || shown.contains("/suite")
+    !shown.starts_with("src/")
+        || shown.ends_with("tests.rs")
+        || shown.contains("/tests/")
+        || shown.contains("/suite")
 }
 
 fn word(text: &str) -> String {
@@ -128,9 +134,12 @@ fn imports_go_downward_only() {
             wrong.push(format!("{}: the table has no row for {part}", shown(&path)));
             continue;
         };
-        let adapter = shown(&path).strip_prefix("src/adapter/").and_then(|rest| rest.split('/').next().map(str::to_owned));
+        let adapter = shown(&path)
+            .strip_prefix("src/adapter/")
+            .and_then(|rest| rest.split('/').next().map(str::to_owned));
         // Tests beside the code may build what the layer itself must not know.
-        let code = if is_test(&path) { "" } else { text.split("#[cfg(test)]\nmod").next().unwrap_or_default() };
+        let code =
+            if is_test(&path) { "" } else { text.split("#[cfg(test)]\nmod").next().unwrap_or_default() };
         for (line, import) in imports(code) {
             let known = table.contains_key(import.as_str());
             if known && import != part && !may.contains(&import.as_str()) {
@@ -179,7 +188,12 @@ fn files_and_functions_are_short() {
             {
                 let most = if is_test(&path) { TEST } else { FUNCTION };
                 if number - first >= most {
-                    wrong.push(format!("{}:{}: a function of {} lines", shown(&path), first + 1, number - first + 1));
+                    wrong.push(format!(
+                        "{}:{}: a function of {} lines",
+                        shown(&path),
+                        first + 1,
+                        number - first + 1
+                    ));
                 }
                 start = None;
             }
@@ -213,7 +227,9 @@ fn nothing_unfinished_and_no_unwrap_outside_tests() {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         for (number, line) in code.lines().enumerate() {
             let line = line.split("//").next().unwrap_or_default();
-            for banned in ["todo!(", "unimplemented!(", ".unwrap()", ".expect(", "panic!(", "dbg!(", "#[ignore"] {
+            for banned in
+                ["todo!(", "unimplemented!(", ".unwrap()", ".expect(", "panic!(", "dbg!(", "#[ignore"]
+            {
                 if line.contains(banned) {
                     wrong.push(format!("{name}:{}: {banned}", number + 1));
                 }

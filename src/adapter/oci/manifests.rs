@@ -2,7 +2,10 @@
 
 use http::{HeaderValue, StatusCode, header};
 
-use super::{CONTENT_DIGEST, Cx, OCI_SUBJECT, OCI_TAG, publish, read::{FOREVER, unchanged}};
+use super::{
+    CONTENT_DIGEST, Cx, OCI_SUBJECT, OCI_TAG, publish,
+    read::{FOREVER, unchanged},
+};
 use crate::{
     auth::{Delete, Pull},
     error::{Error, Kind, Result, What},

@@ -66,7 +66,9 @@ impl Adapter for Oci {
             Route::BlobHead(name, digest) => read::blob_head(cx, name, digest).await,
             Route::ManifestGet(name, reference) => manifests::get(cx, name, reference).await,
             Route::ManifestHead(name, reference) => manifests::head(cx, name, reference).await,
-            Route::ManifestPut(name, reference, tags) => manifests::put(cx, name, reference, tags, body).await,
+            Route::ManifestPut(name, reference, tags) => {
+                manifests::put(cx, name, reference, tags, body).await
+            }
             Route::ManifestDelete(name, digest) => manifests::delete(cx, name, digest).await,
             Route::TagDelete(name, tag) => manifests::delete_tag(cx, name, tag).await,
             Route::BlobDelete(name, digest) => manifests::delete_blob(cx, name, digest).await,
@@ -79,7 +81,9 @@ impl Adapter for Oci {
             Route::UploadCancel(name, id) => uploads::cancel(cx, name, *id).await,
         };
         let mut reply = reply?.header(API_VERSION, "registry/2.0");
-        if let Some(expires) = cx.caller.expires.filter(|expires| *expires < cx.caller.at.plus_seconds(WARN_BEFORE)) {
+        if let Some(expires) =
+            cx.caller.expires.filter(|expires| *expires < cx.caller.at.plus_seconds(WARN_BEFORE))
+        {
             let name = cx.caller.credential.map(|id| id.to_string()).unwrap_or_default();
             let text = format!("299 - \"the token {name} expires at {expires}; make another one in time\"");
             reply = reply.header(header::WARNING, text);

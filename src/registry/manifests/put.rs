@@ -15,7 +15,10 @@ use crate::{
         Registry, Sparse, events,
         holds::{Holding, expect_held, is_open},
         packages,
-        records::{BlobRecord, Hold, ManifestRecord, TagRecord, Target, blob::{edges_in, lease_key}},
+        records::{
+            BlobRecord, Hold, ManifestRecord, TagRecord, Target,
+            blob::{edges_in, lease_key},
+        },
         revisions,
         uploads::failed,
     },
@@ -78,7 +81,8 @@ impl Registry {
     pub async fn put_manifest(&self, grant: &Grant<Push>, put: PutManifest) -> Result<Stored> {
         self.check_space()?;
         let digest = named(&put)?;
-        let manifest = Manifest::parse(&put.bytes, put.content_type.as_deref(), self.settings.max_descriptors)?;
+        let manifest =
+            Manifest::parse(&put.bytes, put.content_type.as_deref(), self.settings.max_descriptors)?;
         for _ in 0..16 {
             let batch = self.prepare(grant, &put, &manifest, digest).await?;
             match self.meta.commit(batch).await {
@@ -94,13 +98,21 @@ impl Registry {
         Err(Error::new(Kind::Unavailable, "the manifest is being changed by many clients at once; try again"))
     }
 
-    async fn prepare(&self, grant: &Grant<Push>, put: &PutManifest, manifest: &Manifest, digest: Digest) -> Result<Batch> {
+    async fn prepare(
+        &self,
+        grant: &Grant<Push>,
+        put: &PutManifest,
+        manifest: &Manifest,
+        digest: Digest,
+    ) -> Result<Batch> {
         let package = grant.target();
         let mut batch = Batch::new();
         let old = self.manifest_record(package.id, &digest).await?;
         let tags = self.tags_before(grant, put).await?;
         let current = match &put.reference {
-            Reference::Tag(_) => tags.first().and_then(|(_, before)| before.as_ref()).map(|before| before.digest),
+            Reference::Tag(_) => {
+                tags.first().and_then(|(_, before)| before.as_ref()).map(|before| before.digest)
+            }
             Reference::Digest(_) => old.as_ref().filter(|old| old.deleted.is_none()).map(|old| old.digest),
         };
         check_condition(put, &current)?;
@@ -164,7 +176,12 @@ impl Registry {
     }
 
     /// Finds what the manifest names in this package, expects it to stay, and says what is there.
-    async fn targets(&self, grant: &Grant<Push>, manifest: &Manifest, batch: &mut Batch) -> Result<Vec<Target>> {
+    async fn targets(
+        &self,
+        grant: &Grant<Push>,
+        manifest: &Manifest,
+        batch: &mut Batch,
+    ) -> Result<Vec<Target>> {
         let package = grant.target();
         let links: Vec<&Link> = manifest.links.iter().filter(|link| link.role != LinkRole::Foreign).collect();
         let sizes = self.sizes(&links).await?;
@@ -174,7 +191,8 @@ impl Registry {
             let found = self.find(grant, link).await?;
             let present = match &found {
                 Found::Manifest(value) => {
-                    batch.expect_equals(ManifestRecord::key_of(package.id, &link.digest), Some(value.clone()));
+                    batch
+                        .expect_equals(ManifestRecord::key_of(package.id, &link.digest), Some(value.clone()));
                     ManifestRecord::decode(package.id, link.digest, value)?.size == link.size
                 }
                 Found::Blob(holding) => {
@@ -195,7 +213,8 @@ impl Registry {
                 }
             };
             if !present {
-                let text = format!("{} does not have the {} bytes its descriptor says", link.digest, link.size);
+                let text =
+                    format!("{} does not have the {} bytes its descriptor says", link.digest, link.size);
                 return Err(Error::invalid(What::Manifest, text));
             }
             targets.push(Target { digest: link.digest, present: true });
@@ -285,5 +304,9 @@ fn check_condition(put: &PutManifest, current: &Option<Digest>) -> Result<()> {
         (Condition::Names(_), None) => false,
         (Condition::Names(digests), Some(current)) => digests.contains(&current.to_string()),
     };
-    if holds { Ok(()) } else { Err(Error::new(Kind::Precondition, "the reference is not what the request expects")) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::new(Kind::Precondition, "the reference is not what the request expects"))
+    }
 }

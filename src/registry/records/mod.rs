@@ -39,8 +39,8 @@ mod role;
 mod token;
 mod upload;
 
-pub(crate) use account::{decode_password, encode_password};
 pub use account::{AccountKind, AccountRecord, MemberRecord, Membership};
+pub(crate) use account::{decode_password, encode_password};
 pub use blob::{BlobRecord, Hold, Location};
 pub use manifest::{ManifestRecord, TagRecord, Target};
 pub use package::{PackageRecord, State};

@@ -126,7 +126,10 @@ impl Receiver {
             return Err(Error::new(Kind::TooLarge(What::Blob), text));
         }
         if Timestamp::now() > old.opened.plus_seconds(settings.max_upload_time) {
-            return Err(Error::new(Kind::Timeout, "the upload took longer than is allowed from its first byte on"));
+            return Err(Error::new(
+                Kind::Timeout,
+                "the upload took longer than is allowed from its first byte on",
+            ));
         }
         Ok(())
     }
@@ -151,5 +154,8 @@ async fn settle(old: &UploadRecord, sink: Sink) -> Result<(UploadRecord, Hasher)
 }
 
 fn out_of_order(stored: u64) -> Error {
-    Error::new(Kind::Offset { stored }, format!("the chunk does not begin at {stored}, where the upload ends"))
+    Error::new(
+        Kind::Offset { stored },
+        format!("the chunk does not begin at {stored}, where the upload ends"),
+    )
 }

@@ -75,8 +75,11 @@ fn b33_what_cannot_be_mounted_becomes_an_upload() {
     let into = DAEMON.repository("alice");
     client.push_image(&from, "latest", 1);
     let absent = DAEMON.repository("alice");
-    let sources = [Some(from.as_str()), Some(absent.as_str()), Some("nobody-here/app"), Some("one-component"), None];
-    for source in sources.into_iter().chain([Some("UPPER/CASE"), Some("a//b"), Some("..%2f..%2fetc"), Some("")]) {
+    let sources =
+        [Some(from.as_str()), Some(absent.as_str()), Some("nobody-here/app"), Some("one-component"), None];
+    for source in
+        sources.into_iter().chain([Some("UPPER/CASE"), Some("a//b"), Some("..%2f..%2fetc"), Some("")])
+    {
         let bytes = fresh_bytes(64);
         let answer = mount(&client, &into, &sha256(&bytes), source);
         is_a_session(&client, &into, answer, &bytes);
@@ -91,8 +94,15 @@ fn b33_what_cannot_be_mounted_becomes_an_upload() {
 fn shape(answer: &Response, digest: &str) -> (u16, BTreeMap<String, String>, Vec<u8>) {
     let id = answer.header("docker-upload-uuid").unwrap_or("none").to_owned();
     let shown = |value: &String| value.replace(&id, "ID").replace(digest, "DIGEST");
-    let kept = answer.headers.iter().filter(|(name, _)| !matches!(name.to_lowercase().as_str(), "date" | "x-request-id"));
-    (answer.status, kept.map(|(name, value)| (name.to_lowercase(), shown(value))).collect(), answer.body.clone())
+    let kept = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| !matches!(name.to_lowercase().as_str(), "date" | "x-request-id"));
+    (
+        answer.status,
+        kept.map(|(name, value)| (name.to_lowercase(), shown(value))).collect(),
+        answer.body.clone(),
+    )
 }
 
 /// zot's CVE-2024-39897 and its like: no mount tells, or gives, what others have (T010, T011).
