@@ -34,7 +34,7 @@ impl Algorithm {
     }
 
     /// Length of the hash in bytes.
-    pub fn len(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Self::Sha256 => 32,
             Self::Sha512 => 64,
@@ -61,11 +61,11 @@ impl Digest {
         let (word, encoded) = text.split_once(':').ok_or_else(malformed)?;
         let algorithm = Algorithm::parse(word)?;
         let canonical = encoded.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if encoded.len() != algorithm.len() * 2 || !canonical {
+        if encoded.len() != algorithm.size() * 2 || !canonical {
             return Err(malformed());
         }
         let mut hash = [0; 64];
-        hex::decode_to_slice(encoded, &mut hash[..algorithm.len()]).map_err(|_| malformed())?;
+        hex::decode_to_slice(encoded, &mut hash[..algorithm.size()]).map_err(|_| malformed())?;
         Ok(Self { algorithm, hash })
     }
 
@@ -84,7 +84,7 @@ impl Digest {
 
     fn from_hash(algorithm: Algorithm, bytes: &[u8]) -> Self {
         let mut hash = [0; 64];
-        hash[..algorithm.len()].copy_from_slice(&bytes[..algorithm.len()]);
+        hash[..algorithm.size()].copy_from_slice(&bytes[..algorithm.size()]);
         Self { algorithm, hash }
     }
 
@@ -95,7 +95,7 @@ impl Digest {
 
     /// The raw hash.
     pub fn hash(&self) -> &[u8] {
-        &self.hash[..self.algorithm.len()]
+        &self.hash[..self.algorithm.size()]
     }
 
     /// The hash in hexadecimal.
@@ -117,7 +117,7 @@ impl Digest {
             2 => Algorithm::Sha512,
             _ => return None,
         };
-        let (hash, rest) = rest.split_at_checked(algorithm.len())?;
+        let (hash, rest) = rest.split_at_checked(algorithm.size())?;
         Some((Self::from_hash(algorithm, hash), rest))
     }
 }

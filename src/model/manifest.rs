@@ -198,7 +198,7 @@ fn links(document: &Document, max: usize) -> Result<Vec<Link>> {
         links.push(Link { digest, size: descriptor.size(), role });
     }
     // The same layer may be named twice; with two sizes one of them lies.
-    links.sort_by(|a, b| (a.digest, a.role).cmp(&(b.digest, b.role)));
+    links.sort_by_key(|link| (link.digest, link.role));
     if links.windows(2).any(|pair| pair[0].digest == pair[1].digest && pair[0].size != pair[1].size) {
         return Err(invalid("two descriptors give one digest different sizes"));
     }
