@@ -7,14 +7,16 @@ use super::{
     Registry,
     records::{
         BlobRecord, Hold, ManifestRecord, UploadRecord,
-        blob::{edges_in, last_lease_key, lease_ends, lease_key, lease_value, review_key, wanted_in},
+        blob::{
+            edges_in, last_lease_key, lease_ends, lease_key, lease_value, review_key, wanted_in, wanting,
+        },
     },
 };
 use crate::{
     auth::PackageTarget,
     error::Result,
     model::{Digest, PackageId, Timestamp},
-    store::{Batch, Prefix},
+    store::{Add, Batch, Prefix},
 };
 
 /// How a package holds a digest.
@@ -96,6 +98,9 @@ impl Registry {
         package: &PackageTarget,
         digest: &Digest,
     ) -> Result<()> {
+        let counter = wanting(package.id, digest);
+        let counted = self.meta.get(&counter).await?;
+        batch.expect_equals(counter, counted);
         let prefix = wanted_in(package.id, digest);
         let mut after = None;
         loop {
@@ -124,6 +129,15 @@ impl Registry {
 /// Whether a lease's value is of a lease that still holds.
 pub(crate) fn is_open(value: &[u8], at: Timestamp) -> bool {
     lease_ends(value).is_some_and(|ends| ends > at)
+}
+
+/// Expects, in a batch, that a package still does not hold a digest, and counts that one more manifest wants it there.
+/// `lease` is the lease that is over, if there is one.
+pub(crate) fn want(batch: &mut Batch, package: &PackageTarget, digest: &Digest, lease: Option<Bytes>) {
+    batch.expect_equals(lease_key(digest, package.id), lease);
+    let edges = edges_in(digest, Hold::Live, package.owner, package.id);
+    batch.expect_prefix(edges, Prefix::Empty, BlobRecord::key_of(digest));
+    batch.adds.push(Add { key: wanting(package.id, digest), amount: 1, at_most: None });
 }
 
 /// Expects, in a batch, that a package still holds a digest the way it was found to.

@@ -32,7 +32,7 @@ fn code(kind: Kind) -> &'static str {
         }
         Kind::Invalid(What::Page) => "PAGINATION_NUMBER_INVALID",
         Kind::Invalid(What::Blob | What::Upload | What::Range) | Kind::Offset { .. } => "BLOB_UPLOAD_INVALID",
-        Kind::Invalid(What::Token | What::Request) => "UNSUPPORTED",
+        Kind::Invalid(What::Token | What::Request | What::Target) => "UNSUPPORTED",
         Kind::TooLarge(_) => "SIZE_INVALID",
         Kind::Conflict(_) | Kind::Precondition => "DENIED",
         Kind::Unsatisfiable { .. } => "RANGE_INVALID",

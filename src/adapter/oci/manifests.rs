@@ -60,7 +60,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Reply> {
     if tags.len() > MAX_TAGS {
-        return Err(Error::new(Kind::TooLarge(What::Tag), format!("at most {MAX_TAGS} tags at once")));
+        return Err(Error::new(Kind::TooLarge(What::Target), format!("at most {MAX_TAGS} tags at once")));
     }
     // The right is asked for before the body is read: nobody fills memory without it.
     cx.authorize_publish(name).await?;

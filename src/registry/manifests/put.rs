@@ -13,7 +13,7 @@ use crate::{
     },
     registry::{
         Registry, Sparse, events,
-        holds::{Holding, expect_held, is_open},
+        holds::{Holding, expect_held, is_open, want},
         packages,
         records::{
             BlobRecord, Hold, ManifestRecord, TagRecord, Target,
@@ -69,7 +69,8 @@ enum Found {
     Manifest(Bytes),
     /// A blob this package holds.
     Blob(Holding),
-    Missing,
+    /// Neither; what is stored all the same: a deleted manifest, a lease that is over.
+    Missing { manifest: Option<Bytes>, lease: Option<Bytes> },
 }
 
 impl Registry {
@@ -199,7 +200,7 @@ impl Registry {
                     expect_held(batch, package, &link.digest, holding);
                     sizes.get(&link.digest) == Some(&link.size)
                 }
-                Found::Missing => {
+                Found::Missing { manifest, lease } => {
                     let allowed = match self.settings.sparse {
                         Sparse::Off => false,
                         Sparse::Indexes => link.role == LinkRole::Child,
@@ -208,6 +209,8 @@ impl Registry {
                     if !allowed {
                         missing.push(link.digest.to_string());
                     }
+                    want(batch, package, &link.digest, lease.clone());
+                    batch.expect_equals(ManifestRecord::key_of(package.id, &link.digest), manifest.clone());
                     targets.push(Target { digest: link.digest, present: false });
                     continue;
                 }
@@ -242,23 +245,26 @@ impl Registry {
 
     async fn find(&self, grant: &Grant<Push>, link: &Link) -> Result<Found> {
         let package = grant.target();
+        // A child that is a deleted manifest may still be a blob.
+        let manifest = self.meta.get(&ManifestRecord::key_of(package.id, &link.digest)).await?;
         if link.role == LinkRole::Child
-            && let Some(value) = self.meta.get(&ManifestRecord::key_of(package.id, &link.digest)).await?
-            && ManifestRecord::decode(package.id, link.digest, &value)?.deleted.is_none()
+            && let Some(value) = &manifest
+            && ManifestRecord::decode(package.id, link.digest, value)?.deleted.is_none()
         {
-            return Ok(Found::Manifest(value));
+            return Ok(Found::Manifest(value.clone()));
         }
         // A blob just pushed is held by its lease, so that is asked first here, unlike on a pull.
-        if let Some(value) = self.meta.get(&lease_key(&link.digest, package.id)).await?
-            && is_open(&value, grant.at())
+        let lease = self.meta.get(&lease_key(&link.digest, package.id)).await?;
+        if let Some(value) = &lease
+            && is_open(value, grant.at())
         {
-            return Ok(Found::Blob(Holding::Lease(value)));
+            return Ok(Found::Blob(Holding::Lease(value.clone())));
         }
         let edges = edges_in(&link.digest, Hold::Live, package.owner, package.id);
         if self.meta.any(&edges).await? && self.meta.get(&BlobRecord::key_of(&link.digest)).await?.is_some() {
             return Ok(Found::Blob(Holding::Edge));
         }
-        Ok(Found::Missing)
+        Ok(Found::Missing { manifest, lease })
     }
 }
 

@@ -111,15 +111,17 @@ fn b33_what_one_may_not_read_answers_like_what_does_not_exist() {
     let (alice, secret) = alice();
     let (bob, into) = bob();
     bob.push_image(&into, "latest", 1);
-    for size in [100, 50_000] {
+    let bearer =
+        DAEMON.anonymous().bearer(&super::auth::token(&bob, &format!("repository:{into}:pull,push")));
+    for (bob, size) in [(&bob, 100), (&bob, 50_000), (&bearer, 100), (&bearer, 50_000)] {
         let canary = fresh_bytes(size);
         let digest = alice.push_blob(&secret, &canary);
         let never = sha256(&fresh_bytes(size));
         let absent = DAEMON.repository("alice");
         for source in [Some(secret.as_str()), None] {
-            let private = mount(&bob, &into, &digest, source);
-            let random = mount(&bob, &into, &never, source);
-            let nowhere = mount(&bob, &into, &digest, source.map(|_| absent.as_str()));
+            let private = mount(bob, &into, &digest, source);
+            let random = mount(bob, &into, &never, source);
+            let nowhere = mount(bob, &into, &digest, source.map(|_| absent.as_str()));
             assert_eq!(shape(&private, &digest), shape(&random, &never));
             assert_eq!(shape(&private, &digest), shape(&nowhere, &digest));
             assert_eq!(private.status, 202);

@@ -188,10 +188,12 @@ fn b61_a_token_is_good_for_its_repository_alone() {
     bearer.post(&uploads(&second), b"").refuses(401, "UNAUTHORIZED");
     bearer.delete(&manifest(&second, "latest")).refuses(401, "UNAUTHORIZED");
     bearer.get("/v2/_catalog").refuses(401, "UNAUTHORIZED");
-    // A mount needs both, and is an upload for who has but one.
+    // A mount needs both; who may have both is told to ask for them, and containerd uploads instead.
     let layer = alice.push_blob(&second, b"only in the second");
     let mount = format!("{}?mount={layer}&from={second}", uploads(&first));
-    bearer.post(&mount, b"").expect(202);
+    let found = challenge(&bearer.post(&mount, b"").refuses(401, "UNAUTHORIZED"));
+    assert_eq!(found["error"], "insufficient_scope");
+    assert_eq!(found["scope"], format!("repository:{first}:pull,push repository:{second}:pull"));
     let both =
         anonymous.bearer(&token(&alice, &format!("repository:{first}:pull,push repository:{second}:pull")));
     both.post(&mount, b"").expect(201);
