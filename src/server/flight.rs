@@ -98,15 +98,13 @@ impl Drop for Flight {
         self.metrics.request(&self.record, self.status, took, self.body.bytes(), self.sent);
         let record = &self.record;
         let status = self.status.map_or(0, |status| status.as_u16());
-        // Names and messages hold what clients sent: never a control character, which could forge a line.
-        let shown = |text: &str| text[..text.floor_char_boundary(LOGGED)].escape_debug().to_string();
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
                     target: "packhouse::request",
                     request = %record.id,
                     method = %record.method,
-                    path = shown(&record.path),
+                    path = visible(&record.path),
                     route = record.route,
                     status,
                     received = self.body.bytes(),
@@ -115,7 +113,7 @@ impl Drop for Flight {
                     remote = %record.address,
                     version = ?record.version,
                     caller = record.caller.as_deref(),
-                    error = record.error.as_deref().map(shown),
+                    error = record.error.as_deref().map(visible),
                     aborted = (!self.complete).then_some(true),
                 )
             };
@@ -125,5 +123,30 @@ impl Drop for Flight {
             "server" => line!(debug),
             _ => line!(info),
         }
+    }
+}
+
+/// What clients sent, without what could forge or disguise a line: control characters, marks of direction, exotic spaces.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(LOGGED));
+    for letter in text[..text.floor_char_boundary(LOGGED)].chars() {
+        match letter {
+            ' '..='~' => shown.push(letter),
+            _ if letter.is_alphanumeric() => shown.push(letter),
+            _ => shown.extend(letter.escape_unicode()),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_log_is_one_line_and_reads_as_it_is() {
+        assert_eq!(visible("the upload's \"größe\" \\"), "the upload's \"größe\" \\");
+        assert_eq!(visible("a\nb\u{1b}[2J\u{202e}\u{2028}"), "a\\u{a}b\\u{1b}[2J\\u{202e}\\u{2028}");
+        assert_eq!(visible(&"ü".repeat(1000)).len(), LOGGED);
     }
 }

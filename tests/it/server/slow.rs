@@ -108,21 +108,22 @@ async fn a_body_that_trickles_is_taken_as_long_as_it_comes() {
     let server = start(|config| {
         short(config);
         config.limits.body_rate = Size(0);
+        config.limits.body_idle_time = Span(Duration::from_millis(1500));
     })
     .await;
     let address = server.address();
     let answer = client(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream
-            .write_all(b"PUT /t/sink HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nConnection: close\r\n\r\n")
+            .write_all(b"PUT /t/sink HTTP/1.1\r\nHost: a\r\nContent-Length: 16\r\nConnection: close\r\n\r\n")
             .unwrap();
-        for _ in 0..10 {
+        for _ in 0..16 {
             std::thread::sleep(Duration::from_millis(150));
             stream.write_all(b"x").unwrap();
         }
         read_all(&mut stream, Duration::from_secs(10))
     });
-    assert_eq!(answer.await.body(), "10");
+    assert_eq!(answer.await.body(), "16");
 }
 
 #[tokio::test(flavor = "multi_thread")]
