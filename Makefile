@@ -10,7 +10,7 @@ LISTEN ?= 127.0.0.1:5000
 setup:
 	@.ci/setup/packages.sh build
 	@.ci/setup/rust.sh
-	@.ci/setup/rocksdb.sh
+	@.ci/setup/rocksdb.sh >/dev/null
 
 clients: setup
 	@.ci/setup/packages.sh clients bench

@@ -60,6 +60,8 @@ pub struct Server {
     pub metrics: Option<SocketAddr>,
     /// Folder of everything stored.
     pub data: PathBuf,
+    /// Whether pushes and deletes are refused, for maintenance; reads go on.
+    pub read_only: bool,
     /// Log lines as `text` or `json`, on standard error.
     pub log_format: LogFormat,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or per module (`info,packhouse::server=debug`).
@@ -218,6 +220,7 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             data: PathBuf::from("data"),
+            read_only: false,
             log_format: LogFormat::Text,
             log_level: "info".to_owned(),
         }
@@ -276,8 +279,8 @@ impl Default for Limits {
             write_idle_time: Span::seconds(120),
             linger_time: Span::seconds(30),
             drain_time: Span::seconds(30),
-            identity_reads: Rate::Limit { per_second: 5000, burst: 20_000 },
-            identity_writes: Rate::Limit { per_second: 2000, burst: 10_000 },
+            identity_reads: Rate::Limit { per_second: 100_000, burst: 200_000 },
+            identity_writes: Rate::Limit { per_second: 20_000, burst: 100_000 },
             identity_sign_ins: Rate::Limit { per_second: 100, burst: 1000 },
             address_reads: Rate::Limit { per_second: 5000, burst: 20_000 },
             address_writes: Rate::Limit { per_second: 2000, burst: 10_000 },
@@ -292,6 +295,7 @@ impl Config {
         Settings {
             sparse: self.oci.sparse,
             anonymous_reads: self.auth.anonymous_reads,
+            read_only: self.server.read_only,
             max_blob: self.limits.layer_size.0,
             max_manifest: self.limits.manifest_size.0,
             max_descriptors: self.limits.descriptors,

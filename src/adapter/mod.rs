@@ -6,8 +6,8 @@ pub mod oci;
 use http::{HeaderMap, Method, Uri};
 
 use crate::{
-    auth::{Action, Caller, Grant, OwnerTarget, PackageTarget, Policy, Publish, Push},
-    error::{Error, Result},
+    auth::{Action, Caller, Grant, OwnerTarget, PackageTarget, Policy, Publish, Push, Verb},
+    error::{Error, Kind, Result},
     http::{Body, Reply, Site},
     model::PackageName,
     registry::Registry,
@@ -80,7 +80,22 @@ impl<'a> Cx<'a> {
 
     /// The right to do `A` to a package, or the reason why not.
     pub async fn authorize<A: Action<Target = PackageTarget>>(&self, name: &PackageName) -> Result<Grant<A>> {
-        self.policy.authorize(self.caller, name).await
+        let grant = self.policy.authorize(self.caller, name).await?;
+        if A::NEED.verb != Verb::Pull {
+            self.writable()?;
+        }
+        Ok(grant)
+    }
+
+    /// Refuses changes while the registry is read-only. Asked after the right, so that it tells nobody anything.
+    fn writable(&self) -> Result<()> {
+        if self.registry.read_only() {
+            return Err(Error::new(
+                Kind::Unsupported,
+                "the registry is read-only for maintenance; try again later",
+            ));
+        }
+        Ok(())
     }
 
     /// The right to do `A` to an owner.
@@ -91,7 +106,9 @@ impl<'a> Cx<'a> {
     /// The right to push under a name. A package that does not exist yet is allocated, pending, where the caller may
     /// create it: this is the one place where pushing creates.
     pub async fn authorize_publish(&self, name: &PackageName) -> Result<Grant<Push>> {
-        match self.policy.authorize_publish(self.caller, name).await? {
+        let publish = self.policy.authorize_publish(self.caller, name).await?;
+        self.writable()?;
+        match publish {
             Publish::Existing(grant) => Ok(grant),
             Publish::New(grant) => {
                 self.registry.allocate(&grant, name).await?;

@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Kind, Result},
     model::Timestamp,
     registry::{FirstUser, Registry, generated_password},
-    server::{self, Parts},
+    server::{self, Launch, Parts},
     store::{self, RocksOptions},
 };
 
@@ -97,7 +97,8 @@ async fn run(config: &Config, options: &Options) -> Result<()> {
     let registry = open(config)?;
     let greeting = first_start(&registry, config, options).await?;
     let parts = Parts { control: Some(control::serve), ..Parts::new(registry) };
-    server::run(config, parts, &greeting).await
+    let reread = || options.load();
+    server::run(config, parts, Launch { greeting: &greeting, reread: &reread }).await
 }
 
 /// Makes an empty folder an installation; says what to print then.

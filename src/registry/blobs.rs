@@ -105,12 +105,12 @@ impl Registry {
     pub async fn stat_blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<u64> {
         let found = self.held_blob(grant.target(), digest, grant.at()).await?;
         let (record, holding) = found.ok_or_else(|| unknown_blob(digest))?;
-        let half = grant.at().plus_seconds(self.settings.lease_ttl / 2);
+        let half = grant.at().plus_seconds(self.settings().lease_ttl / 2);
         if let Holding::Lease(value) = holding
             && lease_ends(&value).is_some_and(|ends| ends < half)
         {
             let mut batch = Batch::new();
-            let ends = grant.at().plus_seconds(self.settings.lease_ttl);
+            let ends = grant.at().plus_seconds(self.settings().lease_ttl);
             batch.expect_equals(lease_key(digest, grant.target().id), Some(value));
             batch.put(lease_key(digest, grant.target().id), lease_value(ends));
             batch.put(last_lease_key(grant.target().id), lease_value(ends));

@@ -58,7 +58,7 @@ impl Registry {
     /// Leases a digest to a package, in the batch that makes it present there; an entry of the review queue follows,
     /// for the case that no manifest ever names it.
     pub(crate) fn lease(&self, batch: &mut Batch, package: &PackageTarget, digest: &Digest, at: Timestamp) {
-        let ends = at.plus_seconds(self.settings.lease_ttl);
+        let ends = at.plus_seconds(self.settings().lease_ttl);
         batch.put(lease_key(digest, package.id), lease_value(ends));
         batch.put(last_lease_key(package.id), lease_value(ends));
         batch.put(review_key(ends, digest), Bytes::new());
@@ -66,7 +66,7 @@ impl Registry {
 
     /// Deletes packages that never got a manifest and whose last lease and sessions are over; says how many.
     pub async fn expire_unused(&self, at: Timestamp) -> Result<usize> {
-        let before = Timestamp(at.0.saturating_sub(self.settings.lease_ttl.saturating_mul(1000)));
+        let before = Timestamp(at.0.saturating_sub(self.settings().lease_ttl.saturating_mul(1000)));
         self.expire_pending(before, at).await
     }
 

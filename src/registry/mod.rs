@@ -21,7 +21,10 @@ pub mod tokens;
 mod trash;
 mod uploads;
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -49,7 +52,8 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 pub struct Registry {
     pub(crate) meta: Arc<dyn MetadataStore>,
     pub(crate) blobs: Arc<dyn BlobStore>,
-    pub(crate) settings: Arc<Settings>,
+    settings: Arc<RwLock<Arc<Settings>>>,
+    anonymous_reads: bool,
     pub(crate) directory: Arc<Directory>,
     pub(crate) policy: Policy,
     pub(crate) passwords: Arc<Passwords>,
@@ -80,7 +84,8 @@ impl Registry {
             sessions: Arc::default(),
             hot: Arc::new(hot::Hot::new(settings.hot_memory)),
             buffers: Buffers::new(usize::try_from(settings.transfer_memory).unwrap_or(usize::MAX)),
-            settings: Arc::new(settings),
+            anonymous_reads: settings.anonymous_reads,
+            settings: Arc::new(RwLock::new(Arc::new(settings))),
         })
     }
 
@@ -96,17 +101,33 @@ impl Registry {
 
     /// Whether anonymous callers may read public packages at all.
     pub fn anonymous_reads(&self) -> bool {
-        self.settings.anonymous_reads
+        self.anonymous_reads
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other settings in force, for what begins from now on. The memory budgets and anonymous reading, which caches
+    /// were built on, stay what they were when the registry was opened.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Whether the registry takes no changes now.
+    pub fn read_only(&self) -> bool {
+        self.settings().read_only
     }
 
     /// Largest blob taken, in bytes.
     pub fn max_blob(&self) -> u64 {
-        self.settings.max_blob
+        self.settings().max_blob
     }
 
     /// Largest manifest taken, in bytes.
     pub fn max_manifest(&self) -> u64 {
-        self.settings.max_manifest
+        self.settings().max_manifest
     }
 }
 
@@ -129,6 +150,8 @@ pub struct Settings {
     pub sparse: Sparse,
     /// Whether anonymous callers may read public packages at all.
     pub anonymous_reads: bool,
+    /// Whether pushes and deletes are refused, for maintenance.
+    pub read_only: bool,
     /// Largest blob, in bytes.
     pub max_blob: u64,
     /// Largest manifest, in bytes.
@@ -158,6 +181,7 @@ impl Default for Settings {
         Self {
             sparse: Sparse::Indexes,
             anonymous_reads: true,
+            read_only: false,
             max_blob: 10_000_000_000,
             max_manifest: 4 << 20,
             max_descriptors: 8192,

@@ -102,7 +102,7 @@ impl Registry {
     /// The limit is soft: as many as upload at the same moment may pass it together. A count would have to be kept right
     /// by everything that ends a pending package; this asks the index that cannot be wrong.
     async fn room_for_pending(&self, owner: OwnerId) -> Result<()> {
-        let limit = usize::try_from(self.settings.max_pending).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.settings().max_pending).unwrap_or(usize::MAX);
         let pending = self.meta.scan(&PackageRecord::pending_of(owner), None, limit).await?;
         if pending.len() < limit {
             return Ok(());
@@ -284,7 +284,7 @@ impl Eyes<'_> {
         }
         let Some(account) = accounts::by_id(self.view, owner).await? else { return Ok(None) };
         let standing = super::facts::standing(self.view, self.viewer.actor, &account).await?;
-        let anonymous_reads = self.registry.settings.anonymous_reads && account.anonymous_reads;
+        let anonymous_reads = self.registry.anonymous_reads() && account.anonymous_reads;
         self.owners.insert(owner, (standing, anonymous_reads));
         Ok(Some((standing, anonymous_reads)))
     }

@@ -71,7 +71,7 @@ impl Registry {
 
     /// Refuses an upload while the disk is below its reserve, so that metadata never meets a full disk.
     pub(crate) fn check_space(&self) -> Result<()> {
-        if self.blobs.space()? < self.settings.space_reserve {
+        if self.blobs.space()? < self.settings().space_reserve {
             return Err(Error::new(Kind::NoSpace, "the registry is low on disk space and takes no uploads"));
         }
         Ok(())
@@ -84,7 +84,7 @@ impl Registry {
     pub async fn begin_upload(&self, grant: &Grant<Push>, algorithm: Option<Algorithm>) -> Result<UploadId> {
         self.check_space()?;
         let receiver = self.receiver(grant);
-        let most = usize::try_from(self.settings.max_sessions).unwrap_or(usize::MAX);
+        let most = usize::try_from(self.settings().max_sessions).unwrap_or(usize::MAX);
         let open = self.meta.scan(&UploadRecord::of_user(receiver.user), None, most).await?;
         if open.len() >= most {
             return Err(Error::new(
@@ -231,7 +231,7 @@ impl Receiver {
             held: Held::Row(bytes::Bytes::new()),
             start: self.registry.start,
             opened: self.at,
-            expires: self.at.plus_seconds(self.registry.settings.session_ttl),
+            expires: self.at.plus_seconds(self.registry.settings().session_ttl),
         })
     }
 
@@ -270,8 +270,8 @@ impl Receiver {
 
     /// Records how far a session came.
     async fn save(&self, old: &UploadRecord, mut new: UploadRecord) -> Result<UploadRecord> {
-        let last = old.opened.plus_seconds(self.registry.settings.max_upload_time);
-        new.expires = Timestamp::now().plus_seconds(self.registry.settings.session_ttl).min(last);
+        let last = old.opened.plus_seconds(self.registry.settings().max_upload_time);
+        new.expires = Timestamp::now().plus_seconds(self.registry.settings().session_ttl).min(last);
         let mut batch = Batch::new();
         batch.replace(Some(old), Some(&new));
         batch.lazy = true;

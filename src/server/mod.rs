@@ -247,23 +247,42 @@ impl Running {
     }
 }
 
+/// What the daemon says when it is up, and how it reads its configuration again.
+#[derive(Clone, Copy)]
+pub struct Launch<'a> {
+    /// Printed behind the addresses.
+    pub greeting: &'a str,
+    /// Reads the configuration from where it came from.
+    pub reread: &'a (dyn Fn() -> Result<Config> + Sync),
+}
+
+impl std::fmt::Debug for Launch<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Launch")
+    }
+}
+
 /// Runs the daemon until SIGTERM or SIGINT. The first line on standard output says where it listens; then comes the
 /// greeting, if there is one. A second signal
 /// ends the drain at once. SIGHUP loads the certificate again.
 ///
 /// # Errors
 /// As [`App::start`].
-pub async fn run(config: &Config, parts: Parts, greeting: &str) -> Result<()> {
+pub async fn run(config: &Config, parts: Parts, launch: Launch<'_>) -> Result<()> {
     log::start(&config.server)?;
+    let registry = parts.registry.clone();
     let files = listen::raise_file_limit();
     let [mut terminate, mut interrupt, mut hangup] =
         [on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?];
     let running = App::start(config, parts).await?;
-    announce(&running, greeting)?;
+    announce(&running, launch.greeting)?;
     tracing::info!(files, version = env!("CARGO_PKG_VERSION"), "started");
     loop {
         tokio::select! {
-            _ = hangup.recv() => running.reload(),
+            _ = hangup.recv() => {
+                running.reload();
+                renew(&registry, launch.reread);
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -276,6 +295,18 @@ pub async fn run(config: &Config, parts: Parts, greeting: &str) -> Result<()> {
     };
     tracing::info!(finished, "stopped");
     Ok(())
+}
+
+/// Puts a configuration that was read again in force, as far as that can be done while running: the log's level, the
+/// read-only switch, sizes, counts and lifetimes. One that is no good is refused whole, and the old one stays.
+fn renew(registry: &Registry, reread: &(dyn Fn() -> Result<Config> + Sync)) {
+    match reread().and_then(|config| log::relevel(&config.server).map(|()| config)) {
+        Ok(config) => {
+            registry.set_settings(config.settings());
+            tracing::info!(read_only = config.server.read_only, "the configuration was read again");
+        }
+        Err(error) => tracing::error!(%error, "the new configuration is refused; the old one stays in force"),
+    }
 }
 
 fn on(kind: SignalKind) -> Result<Signal> {

@@ -76,6 +76,7 @@ pub(super) fn render(error: &Error, route: Option<&Route>, site: &Site) -> Reply
         }
         Kind::Offset { stored } => reply = offset(reply, stored, route),
         Kind::Method(allowed) => reply = reply.header(header::ALLOW, allowed),
+        Kind::Unsupported => reply = reply.header(header::ALLOW, "GET, HEAD"),
         _ => {}
     }
     // Whoever asks with HEAD gets no body, and no length of one that a GET would not have either.

@@ -83,7 +83,7 @@ impl Registry {
         self.check_space()?;
         let digest = named(&put)?;
         let manifest =
-            Manifest::parse(&put.bytes, put.content_type.as_deref(), self.settings.max_descriptors)?;
+            Manifest::parse(&put.bytes, put.content_type.as_deref(), self.settings().max_descriptors)?;
         for _ in 0..16 {
             let batch = self.prepare(grant, &put, &manifest, digest).await?;
             match self.meta.commit(batch).await {
@@ -201,7 +201,7 @@ impl Registry {
                     sizes.get(&link.digest) == Some(&link.size)
                 }
                 Found::Missing { manifest, lease } => {
-                    let allowed = match self.settings.sparse {
+                    let allowed = match self.settings().sparse {
                         Sparse::Off => false,
                         Sparse::Indexes => link.role == LinkRole::Child,
                         Sparse::All => true,

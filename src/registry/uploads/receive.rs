@@ -120,7 +120,7 @@ impl Receiver {
     }
 
     fn check_limits(&self, old: &UploadRecord, offset: u64) -> Result<()> {
-        let settings = &self.registry.settings;
+        let settings = self.registry.settings();
         if offset > settings.max_blob {
             let text = format!("a blob may have at most {} bytes here", settings.max_blob);
             return Err(Error::new(Kind::TooLarge(What::Blob), text));

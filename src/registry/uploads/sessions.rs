@@ -33,9 +33,10 @@ impl Sessions {
     pub(crate) async fn claim(&self, id: UploadId) -> Result<Claim> {
         let lock = self.lock_of(id);
         let guard = tokio::time::timeout(PATIENCE, lock.lock_owned()).await.map_err(|_| {
+            // Not 429: docker gives up on that, and tries again after 503.
             Error::new(
-                Kind::TooMany { retry_after: 1 },
-                "another request is still writing to this upload session",
+                Kind::Unavailable,
+                "another request is still writing to this upload session; try again",
             )
         })?;
         Ok(Claim { _guard: guard })

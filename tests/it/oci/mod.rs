@@ -46,7 +46,7 @@
 //! | 59 no content encoding | `ranges::b59_*` |
 //! | 60 signing in | `auth::b60_*`, `tokens::b60_*`; real clients: `conformance/` |
 //! | 61 challenges and tokens | `auth::b61_*`, `tokens::b61_*` |
-//! | 70 reloading | `server::tls::a_new_certificate_is_taken_up_and_a_bad_one_is_not` |
+//! | 70 reloading | `operations::b70_*`, `server::tls::a_new_certificate_is_taken_up_and_a_bad_one_is_not` |
 //! | 71 draining | `operations::b71_*`, `server::stop` |
 //! | 72 metrics | `operations::b72_*`, `server::pipeline::what_is_counted` |
 //! | 73 health | `operations::b73_*`, `server::pipeline::health_is_told_to_everybody` |

@@ -100,3 +100,34 @@ fn b73_readiness_ends_below_the_space_reserve_and_reading_goes_on() {
     client.delete(&half).expect(204);
     client.delete(&manifest("alice/app", "latest")).expect(202);
 }
+
+/// The read-only switch, the log's level and the limits change by SIGHUP; a configuration that is no good changes nothing.
+#[test]
+fn b70_the_configuration_is_read_again_and_a_bad_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("packhouse.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("[server]\nread_only = false\n");
+    let server = Server::with(&[("PACKHOUSE_CONFIG", file.to_str().unwrap())]);
+    let client = server.signed_in("alice");
+    client.push_image("alice/app", "before", 1);
+    write("[server]\nread_only = true\n");
+    server.signal("HUP");
+    super::eventually("it takes no more pushes", || client.post(&uploads("alice/app"), b"").status == 405);
+    client.post(&uploads("alice/app"), b"").refuses(405, "UNSUPPORTED");
+    client.delete(&manifest("alice/app", "before")).refuses(405, "UNSUPPORTED");
+    client.get(&manifest("alice/app", "before")).expect(200);
+    // Who may not write learns nothing from the switch.
+    server.signed_in("bob").post(&uploads("alice/app"), b"").refuses(404, "NAME_UNKNOWN");
+    write("[server]\nread_only = false\nlog_level = \"=,=\"\n[limits]\nlayer_size = \"many\"\n");
+    server.signal("HUP");
+    super::eventually("it says that it refused", || server.log().contains("is refused; the old one stays"));
+    client.post(&uploads("alice/app"), b"").refuses(405, "UNSUPPORTED");
+    write("[server]\nlog_level = \"debug\"\n[limits]\nlayer_size = \"5MB\"\n");
+    server.signal("HUP");
+    super::eventually("it takes pushes again", || client.post(&uploads("alice/app"), b"").status == 202);
+    let place = client.begin("alice/app");
+    let large = fresh_bytes(6_000_000);
+    let close = and(&place, &format!("digest={}", sha256(&large)));
+    client.put(&close, &large).refuses(413, "SIZE_INVALID");
+}

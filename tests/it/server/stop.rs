@@ -97,7 +97,9 @@ async fn daemon_child() {
     let mut config = config();
     config.server.metrics = None;
     config.server.log_format = LogFormat::Json;
-    server::run(&config, parts(), "").await.unwrap();
+    server::run(&config, parts(), server::Launch { greeting: "", reread: &|| Ok(config.clone()) })
+        .await
+        .unwrap();
 }
 
 fn daemon() -> (Child, SocketAddr) {
