@@ -37,6 +37,8 @@ pub enum What {
     Owner,
     /// A token or its scopes.
     Token,
+    /// A request's target: its path and query.
+    Target,
     /// A request that follows no rule of its protocol.
     Request,
 }

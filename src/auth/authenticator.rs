@@ -282,6 +282,7 @@ fn with_token(identity: &Identity, credential: &Credential, caller: Caller) -> R
     let mut caller = as_user(identity, caller);
     caller.credential = Some(credential.id);
     caller.scopes = credential.scopes;
+    caller.expires = Some(credential.expires);
     caller.revisions.push(credential.revision);
     Ok(caller)
 }

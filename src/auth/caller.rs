@@ -54,6 +54,8 @@ pub struct Caller {
     pub scopes: Scopes,
     /// The bearer token's access list; `None` for every other credential.
     pub bound: Option<Bound>,
+    /// When the token used ends, or the one a bearer token was made from.
+    pub expires: Option<Timestamp>,
     /// Whether the user administers the installation.
     pub administrator: bool,
     /// The revisions of the principal and the credential at which all this was read.
@@ -73,6 +75,7 @@ impl Caller {
             sign_in: None,
             scopes: Scopes::ALL,
             bound: None,
+            expires: None,
             administrator: false,
             revisions: Vec::new(),
             at,

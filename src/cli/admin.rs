@@ -178,7 +178,13 @@ fn show(answer: &Answer, json: bool) {
 fn objects(columns: &[String], rows: &[Vec<String>]) -> String {
     let objects: Vec<serde_json::Map<String, serde_json::Value>> = rows
         .iter()
-        .map(|row| columns.iter().map(|name| name.replace(' ', "_")).zip(row.iter().cloned().map(Into::into)).collect())
+        .map(|row| {
+            columns
+                .iter()
+                .map(|name| name.replace(' ', "_"))
+                .zip(row.iter().cloned().map(Into::into))
+                .collect()
+        })
         .collect();
     format!("{:#}\n", serde_json::json!(objects))
 }

@@ -148,7 +148,9 @@ fn handed_over(file: &Path) -> Result<Secret> {
         Error::new(Kind::Unavailable, text).because(cause)
     };
     match std::fs::read_to_string(file) {
-        Ok(text) if !text.trim().is_empty() => Ok(Secret::new(text.lines().next().unwrap_or_default().trim())),
+        Ok(text) if !text.trim().is_empty() => {
+            Ok(Secret::new(text.lines().next().unwrap_or_default().trim()))
+        }
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => Err(cannot(cause)),
         Ok(_) | Err(_) => {
             let password = generated_password()?;

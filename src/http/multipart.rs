@@ -32,11 +32,16 @@ pub fn byteranges(
     };
     let tail = format!("\r\n--{unique}--\r\n");
     let heads: Vec<(String, ByteRange)> = ranges.iter().map(|range| (head(range), *range)).collect();
-    let length = heads.iter().map(|(head, range)| head.len() as u64 + range.len()).sum::<u64>() + tail.len() as u64;
+    let length =
+        heads.iter().map(|(head, range)| head.len() as u64 + range.len()).sum::<u64>() + tail.len() as u64;
     let parts = stream::iter(heads).flat_map(move |(head, range)| {
         let head = stream::once(async move { Ok(Bytes::from(head)) });
         head.chain(part(range))
     });
     let body = parts.chain(stream::once(async move { Ok(Bytes::from(tail)) }));
-    Multipart { content_type: format!("multipart/byteranges; boundary={unique}"), length, body: Box::pin(body) }
+    Multipart {
+        content_type: format!("multipart/byteranges; boundary={unique}"),
+        length,
+        body: Box::pin(body),
+    }
 }

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::error::{Error, Result, What};
+use crate::error::{Error, Kind, Result, What};
 
 /// The pairs of a query or of a form, decoded, in order.
 #[derive(Debug, Clone, Default)]
@@ -15,12 +15,12 @@ impl Query {
     /// Reads a query.
     ///
     /// # Errors
-    /// Invalid when a pair does not decode to text, or there are more than 256.
+    /// Invalid when a pair does not decode to text; too large when there are more than 256.
     pub fn parse(text: &str) -> Result<Self> {
         let mut pairs = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             if pairs.len() >= MAX {
-                return Err(Error::invalid(What::Request, "the query has too many parameters"));
+                return Err(Error::new(Kind::TooLarge(What::Target), "the query has too many parameters"));
             }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             pairs.push((decode(name)?, decode(value)?));

@@ -115,9 +115,14 @@ mod tests {
         assert_eq!(one("bytes=2000-5000"), Some((2000, 2047)));
         assert_eq!(one("bytes=0-0"), Some((0, 0)));
         for header in ["bytes=500-0", "bytes=5000-10000", "bytes=2048-", "bytes=-0"] {
-            assert!(matches!(parse(header, 2048).unwrap_err().kind(), Kind::Unsatisfiable { size: 2048 }), "{header}");
+            assert!(
+                matches!(parse(header, 2048).unwrap_err().kind(), Kind::Unsatisfiable { size: 2048 }),
+                "{header}"
+            );
         }
-        for header in ["", "bytes", "lines=1-2", "bytes=a-b", "bytes=+1-2", "bytes=1", "bytes=-", "bytes=1-2,x"] {
+        for header in
+            ["", "bytes", "lines=1-2", "bytes=a-b", "bytes=+1-2", "bytes=1", "bytes=-", "bytes=1-2,x"]
+        {
             assert_eq!(parse(header, 2048).unwrap(), None, "{header:?}");
         }
         assert!(parse("bytes=0-", 0).is_err());

@@ -88,7 +88,7 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
         Kind::Forbidden(_) => StatusCode::FORBIDDEN,
         Kind::Invalid(_) => StatusCode::BAD_REQUEST,
-        Kind::TooLarge(What::Tag) => StatusCode::URI_TOO_LONG,
+        Kind::TooLarge(What::Target) => StatusCode::URI_TOO_LONG,
         Kind::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::Unsupported | Kind::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
         Kind::Conflict(_) => StatusCode::CONFLICT,

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use sha2::{
-    Digest as _, Sha256, Sha512,
-    digest::common::hazmat::SerializableState,
-};
+use sha2::{Digest as _, Sha256, Sha512, digest::common::hazmat::SerializableState};
 
 use crate::error::{Error, Result, What};
 
@@ -37,7 +34,7 @@ impl Algorithm {
     }
 
     /// Length of the hash in bytes.
-    pub fn len(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Self::Sha256 => 32,
             Self::Sha512 => 64,
@@ -56,16 +53,19 @@ impl Digest {
     /// Reads a digest; anything but the canonical spelling is an error.
     pub fn parse(text: &str) -> Result<Self> {
         let malformed = || {
-            Error::invalid(What::Digest, "a digest is sha256: and 64, or sha512: and 128, lower-case hex digits")
+            Error::invalid(
+                What::Digest,
+                "a digest is sha256: and 64, or sha512: and 128, lower-case hex digits",
+            )
         };
         let (word, encoded) = text.split_once(':').ok_or_else(malformed)?;
         let algorithm = Algorithm::parse(word)?;
         let canonical = encoded.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if encoded.len() != algorithm.len() * 2 || !canonical {
+        if encoded.len() != algorithm.size() * 2 || !canonical {
             return Err(malformed());
         }
         let mut hash = [0; 64];
-        hex::decode_to_slice(encoded, &mut hash[..algorithm.len()]).map_err(|_| malformed())?;
+        hex::decode_to_slice(encoded, &mut hash[..algorithm.size()]).map_err(|_| malformed())?;
         Ok(Self { algorithm, hash })
     }
 
@@ -84,7 +84,7 @@ impl Digest {
 
     fn from_hash(algorithm: Algorithm, bytes: &[u8]) -> Self {
         let mut hash = [0; 64];
-        hash[..algorithm.len()].copy_from_slice(&bytes[..algorithm.len()]);
+        hash[..algorithm.size()].copy_from_slice(&bytes[..algorithm.size()]);
         Self { algorithm, hash }
     }
 
@@ -95,7 +95,7 @@ impl Digest {
 
     /// The raw hash.
     pub fn hash(&self) -> &[u8] {
-        &self.hash[..self.algorithm.len()]
+        &self.hash[..self.algorithm.size()]
     }
 
     /// The hash in hexadecimal.
@@ -117,7 +117,7 @@ impl Digest {
             2 => Algorithm::Sha512,
             _ => return None,
         };
-        let (hash, rest) = rest.split_at_checked(algorithm.len())?;
+        let (hash, rest) = rest.split_at_checked(algorithm.size())?;
         Some((Self::from_hash(algorithm, hash), rest))
     }
 }

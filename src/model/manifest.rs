@@ -94,13 +94,13 @@ impl Manifest {
     pub fn parse(bytes: &[u8], content_type: Option<&str>, max: usize) -> Result<Self> {
         // By way of a Value, because a repeated key must mean its last value here as it does to the clients: the derived
         // reader would refuse what they accept.
-        let value: serde_json::Value =
-            serde_json::from_slice(bytes).map_err(|cause| invalid(format!("the manifest is not JSON: {cause}")))?;
+        let value: serde_json::Value = serde_json::from_slice(bytes)
+            .map_err(|cause| invalid(format!("the manifest is not JSON: {cause}")))?;
         if !value.is_object() {
             return Err(invalid("the manifest is not a JSON object"));
         }
-        let document: Document =
-            serde_json::from_value(value).map_err(|cause| invalid(format!("the manifest is malformed: {cause}")))?;
+        let document: Document = serde_json::from_value(value)
+            .map_err(|cause| invalid(format!("the manifest is malformed: {cause}")))?;
         let media_type = media_type(&document, content_type)?;
         check_shape(&document, &media_type)?;
         let links = links(&document, max)?;
@@ -111,7 +111,13 @@ impl Manifest {
         if artifact_type.as_ref().is_some_and(|text| text.len() > media::MAX) {
             return Err(invalid("the artifact type is longer than 255 bytes"));
         }
-        Ok(Self { media_type, links, subject, artifact_type, annotations: document.annotations.unwrap_or_default() })
+        Ok(Self {
+            media_type,
+            links,
+            subject,
+            artifact_type,
+            annotations: document.annotations.unwrap_or_default(),
+        })
     }
 }
 
@@ -131,7 +137,8 @@ fn media_type(document: &Document, content_type: Option<&str>) -> Result<String>
         (None, None) if document.config.is_some() => media::OCI_MANIFEST,
         (None, None) => return Err(invalid("neither Content-Type nor mediaType says what this manifest is")),
     };
-    let token = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';' | b'(' | b')' | b'<' | b'>' | b'\\');
+    let token =
+        |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';' | b'(' | b')' | b'<' | b'>' | b'\\');
     if found.len() > media::MAX || !found.contains('/') || !found.bytes().all(token) {
         return Err(invalid("the media type is malformed"));
     }
@@ -152,14 +159,18 @@ fn check_shape(document: &Document, media_type: &str) -> Result<()> {
     let image = document.config.is_some() || document.layers.is_some();
     let index = document.manifests.is_some();
     if image && index {
-        return Err(invalid("the document has both manifests and config or layers: it is either an index or an image"));
+        return Err(invalid(
+            "the document has both manifests and config or layers: it is either an index or an image",
+        ));
     }
     match media_type {
         media::OCI_INDEX | media::DOCKER_LIST if !index => Err(invalid("an index has a list of manifests")),
         media::OCI_MANIFEST | media::DOCKER_MANIFEST if document.config.is_none() => {
             Err(invalid("an image manifest has a config"))
         }
-        media::OCI_INDEX | media::DOCKER_LIST | media::OCI_MANIFEST | media::DOCKER_MANIFEST if version.is_none() => {
+        media::OCI_INDEX | media::DOCKER_LIST | media::OCI_MANIFEST | media::DOCKER_MANIFEST
+            if version.is_none() =>
+        {
             Err(invalid("schemaVersion is missing"))
         }
         _ => Ok(()),
@@ -172,7 +183,8 @@ fn digest_of(descriptor: &Descriptor) -> Result<Digest> {
 }
 
 fn links(document: &Document, max: usize) -> Result<Vec<Link>> {
-    let blobs = document.config.iter().chain(document.layers.iter().flatten()).chain(document.blobs.iter().flatten());
+    let blobs =
+        document.config.iter().chain(document.layers.iter().flatten()).chain(document.blobs.iter().flatten());
     let children = document.manifests.iter().flatten();
     let named = blobs.map(|d| (d, LinkRole::Blob)).chain(children.map(|d| (d, LinkRole::Child)));
     let mut links = Vec::new();
@@ -186,7 +198,7 @@ fn links(document: &Document, max: usize) -> Result<Vec<Link>> {
         links.push(Link { digest, size: descriptor.size(), role });
     }
     // The same layer may be named twice; with two sizes one of them lies.
-    links.sort_by(|a, b| (a.digest, a.role).cmp(&(b.digest, b.role)));
+    links.sort_by_key(|link| (link.digest, link.role));
     if links.windows(2).any(|pair| pair[0].digest == pair[1].digest && pair[0].size != pair[1].size) {
         return Err(invalid("two descriptors give one digest different sizes"));
     }

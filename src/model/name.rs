@@ -148,7 +148,10 @@ impl PackageName {
             None => (Ecosystem::Container, first, rest),
             Some(ecosystem) => {
                 let (owner, rest) = rest.split_once('/').ok_or_else(|| {
-                    Error::not_found(What::Name, format!("repositories of this type are named {first}/OWNER/NAME"))
+                    Error::not_found(
+                        What::Name,
+                        format!("repositories of this type are named {first}/OWNER/NAME"),
+                    )
                 })?;
                 (ecosystem, owner, rest)
             }
@@ -204,9 +207,9 @@ pub fn is_component(text: &str) -> bool {
     if !alnum(*first) || !alnum(*last) {
         return false;
     }
-    bytes.chunk_by(|a, b| alnum(*a) == alnum(*b)).all(|run| {
-        alnum(run[0]) || matches!(run, b"." | b"_" | b"__") || run.iter().all(|b| *b == b'-')
-    })
+    bytes
+        .chunk_by(|a, b| alnum(*a) == alnum(*b))
+        .all(|run| alnum(run[0]) || matches!(run, b"." | b"_" | b"__") || run.iter().all(|b| *b == b'-'))
 }
 
 #[cfg(test)]
@@ -220,7 +223,10 @@ mod tests {
         for good in ["a", "0", "a.b", "a_b", "a__b", "a---b", "a-b_c.d", "blobs", "manifests", "v2"] {
             assert!(is_component(good), "{good:?}");
         }
-        for bad in ["", ".", "..", "-", "a-", "-a", "a..b", "a___b", "a._b", "a-_b", "A", "a b", "a%2fb", "ä", "_oci", "a\0"] {
+        for bad in [
+            "", ".", "..", "-", "a-", "-a", "a..b", "a___b", "a._b", "a-_b", "A", "a b", "a%2fb", "ä",
+            "_oci", "a\0",
+        ] {
             assert!(!is_component(bad), "{bad:?}");
         }
     }
@@ -233,7 +239,8 @@ mod tests {
         assert_eq!((name.ecosystem(), name.owner(), name.rest()), (Ecosystem::Npm, "acme", "left-pad"));
         let advice = PackageName::parse("alpine").unwrap_err();
         assert!(advice.public().contains("YOUR-NAME/alpine"));
-        for bad in ["a--b/x", "token/x", "orgs/x", "npm/x", "npm/v2/x", "a/", "/a", "a//b", "a/../b", "a_b/x"] {
+        for bad in ["a--b/x", "token/x", "orgs/x", "npm/x", "npm/v2/x", "a/", "/a", "a//b", "a/../b", "a_b/x"]
+        {
             assert!(PackageName::parse(bad).is_err(), "{bad:?}");
         }
         assert!(PackageName::parse(&format!("a/{}", "b".repeat(253))).is_ok());

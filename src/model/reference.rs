@@ -51,7 +51,11 @@ pub enum Reference {
 impl Reference {
     /// Reads a tag or a digest.
     pub fn parse(text: &str) -> Result<Self> {
-        if text.contains(':') { Digest::parse(text).map(Self::Digest) } else { Tag::parse(text).map(Self::Tag) }
+        if text.contains(':') {
+            Digest::parse(text).map(Self::Digest)
+        } else {
+            Tag::parse(text).map(Self::Tag)
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use super::{
     holds::{Holding, expect_held},
     records::{
         BlobRecord, Hold, Location,
-        blob::{edges_in, holds_of, last_lease_key, lease_ends, lease_key, lease_value, package_in, review_key},
+        blob::{
+            edges_in, holds_of, last_lease_key, lease_ends, lease_key, lease_value, package_in, review_key,
+        },
     },
     revisions,
     uploads::failed,
@@ -48,13 +50,11 @@ impl Blob {
                 let range = slice(bytes, first, length);
                 Box::pin(futures_util::stream::once(async move { Ok(range) }))
             }
-            Source::Store(blob) => {
-                Box::pin(crate::store::BlobStream::of_blob(
-                    std::sync::Arc::clone(blob),
-                    first..first + length,
-                    std::sync::Arc::clone(&self.registry.buffers),
-                ))
-            }
+            Source::Store(blob) => Box::pin(crate::store::BlobStream::of_blob(
+                std::sync::Arc::clone(blob),
+                first..first + length,
+                std::sync::Arc::clone(&self.registry.buffers),
+            )),
         }
     }
 
@@ -158,9 +158,11 @@ impl Registry {
         const PROBES: usize = 64;
         let own = holds_of(digest, Hold::Live).with(&into.target().owner.bytes());
         let mut found: Vec<PackageId> = Vec::new();
-        for (prefix, hold) in
-            [(own, Hold::Live), (holds_of(digest, Hold::Live), Hold::Live), (holds_of(digest, Hold::Lease), Hold::Lease)]
-        {
+        for (prefix, hold) in [
+            (own, Hold::Live),
+            (holds_of(digest, Hold::Live), Hold::Live),
+            (holds_of(digest, Hold::Lease), Hold::Lease),
+        ] {
             for (key, _) in self.meta.scan(&prefix, None, PROBES).await? {
                 if let Some(package) = package_in(&key, digest, hold)
                     && package != into.target().id

@@ -6,15 +6,17 @@ use bytes::Bytes;
 use super::{
     Registry,
     records::{
-        BlobRecord, Hold, ManifestRecord,
-        UploadRecord, blob::{edges_in, last_lease_key, lease_ends, lease_key, lease_value, review_key, wanted_in},
+        BlobRecord, Hold, ManifestRecord, UploadRecord,
+        blob::{
+            edges_in, last_lease_key, lease_ends, lease_key, lease_value, review_key, wanted_in, wanting,
+        },
     },
 };
 use crate::{
     auth::PackageTarget,
     error::Result,
     model::{Digest, PackageId, Timestamp},
-    store::{Batch, Prefix},
+    store::{Add, Batch, Prefix},
 };
 
 /// How a package holds a digest.
@@ -71,7 +73,12 @@ impl Registry {
     /// Adds to a batch that deletes a pending package what must be true of it: no session, and no lease that holds. A
     /// lease given from here on changes the key that says when the last one ends, and makes the batch fail. `None`: a
     /// lease holds now.
-    pub(crate) async fn expect_unused(&self, batch: &mut Batch, package: PackageId, at: Timestamp) -> Result<Option<()>> {
+    pub(crate) async fn expect_unused(
+        &self,
+        batch: &mut Batch,
+        package: PackageId,
+        at: Timestamp,
+    ) -> Result<Option<()>> {
         let last = self.meta.get(&last_lease_key(package)).await?;
         if last.as_ref().is_some_and(|value| is_open(value, at)) {
             return Ok(None);
@@ -85,13 +92,23 @@ impl Registry {
 
     /// Turns the wanted keys of a digest that arrives in a package into edges, in the batch in which it arrives. Says
     /// which manifests it rewrites, so that the caller does not write one of them again.
-    pub(crate) async fn arrive(&self, batch: &mut Batch, package: &PackageTarget, digest: &Digest) -> Result<()> {
+    pub(crate) async fn arrive(
+        &self,
+        batch: &mut Batch,
+        package: &PackageTarget,
+        digest: &Digest,
+    ) -> Result<()> {
+        let counter = wanting(package.id, digest);
+        let counted = self.meta.get(&counter).await?;
+        batch.expect_equals(counter, counted);
         let prefix = wanted_in(package.id, digest);
         let mut after = None;
         loop {
             let page = self.meta.scan(&prefix, after.as_ref(), 256).await?;
             for (key, _) in &page {
-                let Some((manifest, _)) = Digest::read_key(&key.bytes[prefix.bytes.len()..]) else { continue };
+                let Some((manifest, _)) = Digest::read_key(&key.bytes[prefix.bytes.len()..]) else {
+                    continue;
+                };
                 let record_key = ManifestRecord::key_of(package.id, &manifest);
                 let Some(value) = self.meta.get(&record_key).await? else { continue };
                 let old = ManifestRecord::decode(package.id, manifest, &value)?;
@@ -112,6 +129,15 @@ impl Registry {
 /// Whether a lease's value is of a lease that still holds.
 pub(crate) fn is_open(value: &[u8], at: Timestamp) -> bool {
     lease_ends(value).is_some_and(|ends| ends > at)
+}
+
+/// Expects, in a batch, that a package still does not hold a digest, and counts that one more manifest wants it there.
+/// `lease` is the lease that is over, if there is one.
+pub(crate) fn want(batch: &mut Batch, package: &PackageTarget, digest: &Digest, lease: Option<Bytes>) {
+    batch.expect_equals(lease_key(digest, package.id), lease);
+    let edges = edges_in(digest, Hold::Live, package.owner, package.id);
+    batch.expect_prefix(edges, Prefix::Empty, BlobRecord::key_of(digest));
+    batch.adds.push(Add { key: wanting(package.id, digest), amount: 1, at_most: None });
 }
 
 /// Expects, in a batch, that a package still holds a digest the way it was found to.

@@ -88,7 +88,8 @@ impl Registry {
     pub async fn delete_manifest(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<()> {
         let package = grant.target();
         for _ in 0..16 {
-            let old = self.manifest_record(package.id, digest).await?.filter(|record| record.deleted.is_none());
+            let old =
+                self.manifest_record(package.id, digest).await?.filter(|record| record.deleted.is_none());
             let old = old.ok_or_else(|| unknown_manifest(&Reference::Digest(*digest)))?;
             let mut batch = Batch::new();
             let parents = edges_in(digest, Hold::Live, package.owner, package.id);

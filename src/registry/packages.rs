@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Registry, accounts, events, permissions,
-    records::{PackageRecord, RoleRecord, State},
+    records::{ManifestRecord, PackageRecord, RoleRecord, State},
     revisions::{self, Outcome},
 };
 use crate::{
@@ -159,7 +159,7 @@ impl Registry {
             let kind = Kind::Unauthenticated(Challenge::Insufficient);
             return Err(Error::new(kind, "this bearer token was not issued for the catalog"));
         }
-        let page = self.packages_of(viewer, None, after, limit).await?;
+        let page = self.list(viewer, None, after, limit, false).await?;
         Ok(page.packages.iter().map(|package| package.name.to_string()).collect())
     }
 
@@ -171,10 +171,22 @@ impl Registry {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Packages> {
+        self.list(viewer, owner, after, limit, true).await
+    }
+
+    /// `empty`: whether packages whose manifests were all deleted are listed.
+    async fn list(
+        &self,
+        viewer: &Caller,
+        owner: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+        empty: bool,
+    ) -> Result<Packages> {
         // No path holds a NUL, and index entries use it: what a client writes behind one changes nothing in the order.
         let after = after.map(|path| path.split('\0').next().unwrap_or_default());
         let view = self.meta.snapshot()?;
-        let mut eyes = Eyes { registry: self, view: view.as_ref(), viewer, owners: HashMap::new() };
+        let mut eyes = Eyes { registry: self, view: view.as_ref(), viewer, owners: HashMap::new(), empty };
         let mut packages = Vec::new();
         // For a viewer who sees everything one stride is a page; for others longer ones soon cost less.
         let mut stride = STRIDE.min(limit.saturating_add(1));
@@ -229,6 +241,7 @@ struct Eyes<'a> {
     view: &'a dyn MetadataRead,
     viewer: &'a Caller,
     owners: HashMap<OwnerId, (super::facts::Standing, bool)>,
+    empty: bool,
 }
 
 impl Eyes<'_> {
@@ -257,7 +270,8 @@ impl Eyes<'_> {
                 anonymous_reads,
                 ..Facts::default()
             };
-            if !target.pending && auth::may_read(self.viewer, &facts) {
+            let listed = !target.pending && auth::may_read(self.viewer, &facts);
+            if listed && (self.empty || self.view.any(&ManifestRecord::live(target.id)).await?) {
                 readable.push(target);
             }
         }

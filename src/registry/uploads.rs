@@ -51,7 +51,10 @@ struct Receiver {
 }
 
 fn unknown_upload() -> Error {
-    Error::not_found(What::Upload, "there is no such upload session here: it was finished, cancelled or has expired")
+    Error::not_found(
+        What::Upload,
+        "there is no such upload session here: it was finished, cancelled or has expired",
+    )
 }
 
 impl Registry {
@@ -310,9 +313,10 @@ async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Sen
 pub(crate) fn failed(error: CommitError) -> Error {
     match error {
         CommitError::Failed(error) => error,
-        CommitError::Conflict(key) | CommitError::Quota(key) => {
-            Error::new(Kind::Conflict(What::Upload), "the upload session was changed by another request; try again")
-                .because(format!("{key:?}"))
-        }
+        CommitError::Conflict(key) | CommitError::Quota(key) => Error::new(
+            Kind::Conflict(What::Upload),
+            "the upload session was changed by another request; try again",
+        )
+        .because(format!("{key:?}")),
     }
 }

@@ -46,12 +46,18 @@ impl Desk<'_> {
             Command::UserAdd { name, admin, password } => self.user_add(&name, admin, password).await,
             Command::UserPassword { name, password } => {
                 self.registry.set_password(&self.owner(&name).await?, &Secret::new(password)).await?;
-                done(format!("{name} has a new password; whatever was signed in with the old one is signed out"))
+                done(format!(
+                    "{name} has a new password; whatever was signed in with the old one is signed out"
+                ))
             }
             Command::UserList => self.accounts(AccountKind::User).await,
             Command::UserSuspend { name, suspended } => {
                 self.registry.set_suspended(&self.system()?, &name, suspended).await?;
-                done(if suspended { format!("{name} is suspended") } else { format!("{name} is no longer suspended") })
+                done(if suspended {
+                    format!("{name} is suspended")
+                } else {
+                    format!("{name} is no longer suspended")
+                })
             }
             Command::UserRemove { name } => {
                 self.registry.remove_account(&self.system()?, &name, AccountKind::User).await?;
@@ -70,7 +76,9 @@ impl Desk<'_> {
                 let who = if allowed { "everybody may" } else { "only those who sign in may" };
                 done(format!("{who} read the public packages of {name}"))
             }
-            Command::TokenCreate { user, scopes, lifetime } => self.token_create(&user, &scopes, lifetime).await,
+            Command::TokenCreate { user, scopes, lifetime } => {
+                self.token_create(&user, &scopes, lifetime).await
+            }
             Command::TokenList { user } => self.token_list(&user).await,
             Command::TokenRevoke { id } => self.token_revoke(&id).await,
             Command::PackageList { owner } => self.package_list(owner.as_deref()).await,
@@ -78,7 +86,9 @@ impl Desk<'_> {
                 self.registry.set_visibility(&self.package(&package).await?, visibility).await?;
                 done(format!("{package} is {visibility}"))
             }
-            Command::PackageGrant { package, principal, role } => self.package_grant(&package, &principal, role).await,
+            Command::PackageGrant { package, principal, role } => {
+                self.package_grant(&package, &principal, role).await
+            }
         }
     }
 

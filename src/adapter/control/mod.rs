@@ -163,7 +163,9 @@ async fn converse(mut stream: UnixStream, registry: &Registry) -> std::io::Resul
     BufReader::new(reader.take(MAX)).read_line(&mut line).await?;
     let outcome: Outcome = match serde_json::from_str(&line) {
         Ok(command) => execute(registry, command).await,
-        Err(cause) => Err(format!("this daemon does not know the command; is it of the same version? ({cause})")),
+        Err(cause) => {
+            Err(format!("this daemon does not know the command; is it of the same version? ({cause})"))
+        }
     };
     let mut answer = serde_json::to_vec(&outcome)?;
     answer.push(b'\n');

@@ -27,10 +27,12 @@ fn code(kind: Kind) -> &'static str {
         Kind::Invalid(What::Tag) => "TAG_INVALID",
         Kind::Invalid(What::Digest) => "DIGEST_INVALID",
         Kind::Invalid(What::Size) => "SIZE_INVALID",
-        Kind::Invalid(What::Manifest | What::ManifestBlob) | Kind::TooLarge(What::Manifest) => "MANIFEST_INVALID",
+        Kind::Invalid(What::Manifest | What::ManifestBlob) | Kind::TooLarge(What::Manifest) => {
+            "MANIFEST_INVALID"
+        }
         Kind::Invalid(What::Page) => "PAGINATION_NUMBER_INVALID",
         Kind::Invalid(What::Blob | What::Upload | What::Range) | Kind::Offset { .. } => "BLOB_UPLOAD_INVALID",
-        Kind::Invalid(What::Token | What::Request) => "UNSUPPORTED",
+        Kind::Invalid(What::Token | What::Request | What::Target) => "UNSUPPORTED",
         Kind::TooLarge(_) => "SIZE_INVALID",
         Kind::Conflict(_) | Kind::Precondition => "DENIED",
         Kind::Unsatisfiable { .. } => "RANGE_INVALID",
@@ -66,8 +68,12 @@ pub(super) fn render(error: &Error, route: Option<&Route>, site: &Site) -> Reply
     match kind {
         Kind::Unauthenticated(challenge) => reply = challenge_for(reply, challenge, route, site),
         Kind::TooMany { retry_after } => reply = reply.header(header::RETRY_AFTER, retry_after.to_string()),
-        Kind::NoSpace | Kind::Unavailable | Kind::StaleGrant => reply = reply.header(header::RETRY_AFTER, "5"),
-        Kind::Unsatisfiable { size } => reply = reply.header(header::CONTENT_RANGE, format!("bytes */{size}")),
+        Kind::NoSpace | Kind::Unavailable | Kind::StaleGrant => {
+            reply = reply.header(header::RETRY_AFTER, "5")
+        }
+        Kind::Unsatisfiable { size } => {
+            reply = reply.header(header::CONTENT_RANGE, format!("bytes */{size}"))
+        }
         Kind::Offset { stored } => reply = offset(reply, stored, route),
         Kind::Method(allowed) => reply = reply.header(header::ALLOW, allowed),
         _ => {}
@@ -82,7 +88,9 @@ pub(super) fn render(error: &Error, route: Option<&Route>, site: &Site) -> Reply
 
 /// Where the upload stands, so that a client can go on without asking.
 fn offset(reply: Reply, stored: u64, route: Option<&Route>) -> Reply {
-    let (Some(Route::UploadPatch(name, id, _)) | Some(Route::UploadPut(name, id, ..))) = route else { return reply };
+    let (Some(Route::UploadPatch(name, id, _)) | Some(Route::UploadPut(name, id, ..))) = route else {
+        return reply;
+    };
     super::uploads::place(reply, name, *id, stored)
 }
 

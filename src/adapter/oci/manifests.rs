@@ -2,7 +2,10 @@
 
 use http::{HeaderValue, StatusCode, header};
 
-use super::{CONTENT_DIGEST, Cx, OCI_SUBJECT, OCI_TAG, publish, read::{FOREVER, unchanged}};
+use super::{
+    CONTENT_DIGEST, Cx, OCI_SUBJECT, OCI_TAG, publish,
+    read::{FOREVER, unchanged},
+};
 use crate::{
     auth::{Delete, Pull},
     error::{Error, Kind, Result, What},
@@ -57,7 +60,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Reply> {
     if tags.len() > MAX_TAGS {
-        return Err(Error::new(Kind::TooLarge(What::Tag), format!("at most {MAX_TAGS} tags at once")));
+        return Err(Error::new(Kind::TooLarge(What::Target), format!("at most {MAX_TAGS} tags at once")));
     }
     // The right is asked for before the body is read: nobody fills memory without it.
     cx.authorize_publish(name).await?;

@@ -7,7 +7,7 @@ mod route;
 mod token;
 mod uploads;
 
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, StatusCode, header};
 
 use super::{Adapter, Cx, Head};
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 };
 
 pub use route::Route;
+
+/// How long before a token's end its user is warned, in seconds: clients print the warning.
+const WARN_BEFORE: u64 = 7 * 24 * 3600;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -63,7 +66,9 @@ impl Adapter for Oci {
             Route::BlobHead(name, digest) => read::blob_head(cx, name, digest).await,
             Route::ManifestGet(name, reference) => manifests::get(cx, name, reference).await,
             Route::ManifestHead(name, reference) => manifests::head(cx, name, reference).await,
-            Route::ManifestPut(name, reference, tags) => manifests::put(cx, name, reference, tags, body).await,
+            Route::ManifestPut(name, reference, tags) => {
+                manifests::put(cx, name, reference, tags, body).await
+            }
             Route::ManifestDelete(name, digest) => manifests::delete(cx, name, digest).await,
             Route::TagDelete(name, tag) => manifests::delete_tag(cx, name, tag).await,
             Route::BlobDelete(name, digest) => manifests::delete_blob(cx, name, digest).await,
@@ -75,7 +80,15 @@ impl Adapter for Oci {
             Route::UploadPut(name, id, at, digest) => uploads::put(cx, name, *id, *at, *digest, body).await,
             Route::UploadCancel(name, id) => uploads::cancel(cx, name, *id).await,
         };
-        Ok(reply?.header(API_VERSION, "registry/2.0"))
+        let mut reply = reply?.header(API_VERSION, "registry/2.0");
+        if let Some(expires) =
+            cx.caller.expires.filter(|expires| *expires < cx.caller.at.plus_seconds(WARN_BEFORE))
+        {
+            let name = cx.caller.credential.map(|id| id.to_string()).unwrap_or_default();
+            let text = format!("299 - \"the token {name} expires at {expires}; make another one in time\"");
+            reply = reply.header(header::WARNING, text);
+        }
+        Ok(reply)
     }
 
     fn render(error: &Error, route: Option<&Route>, site: &Site) -> Reply {

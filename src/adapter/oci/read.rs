@@ -7,7 +7,10 @@ use oci_spec::{
 };
 use serde_json::json;
 
-use super::{CONTENT_DIGEST, Cx, OCI_FILTERS, route::{MAX_PAGE, Page}};
+use super::{
+    CONTENT_DIGEST, Cx, OCI_FILTERS,
+    route::{MAX_PAGE, Page},
+};
 use crate::{
     auth::Pull,
     error::{Error, Kind, Result},
@@ -113,8 +116,12 @@ pub(super) async fn tags(cx: Cx<'_>, name: &PackageName, page: &Page) -> Result<
     let mut tags = cx.registry.tags(&grant, page.last.as_deref(), fetch).await?;
     let more = tags.len() > limit;
     tags.truncate(limit);
-    let next = tags.last().filter(|_| more).map(|last| format!("/v2/{name}/tags/list?n={limit}&last={}", encode(last)));
-    let list = TagListBuilder::default().name(name.to_string()).tags(tags).build().map_err(Error::internal)?;
+    let next = tags
+        .last()
+        .filter(|_| more)
+        .map(|last| format!("/v2/{name}/tags/list?n={limit}&last={}", encode(last)));
+    let list =
+        TagListBuilder::default().name(name.to_string()).tags(tags).build().map_err(Error::internal)?;
     Ok(linked(Reply::json(StatusCode::OK, &list), next).header(header::CACHE_CONTROL, "no-cache"))
 }
 
@@ -128,7 +135,8 @@ pub(super) async fn catalog(cx: Cx<'_>, page: &Page) -> Result<Reply> {
     let mut names = cx.registry.catalog(cx.caller, page.last.as_deref(), fetch).await?;
     let more = names.len() > limit;
     names.truncate(limit);
-    let next = names.last().filter(|_| more).map(|last| format!("/v2/_catalog?n={limit}&last={}", encode(last)));
+    let next =
+        names.last().filter(|_| more).map(|last| format!("/v2/_catalog?n={limit}&last={}", encode(last)));
     let list = RepositoryListBuilder::default().repositories(names).build().map_err(Error::internal)?;
     Ok(linked(Reply::json(StatusCode::OK, &list), next).header(header::CACHE_CONTROL, "no-cache"))
 }
@@ -161,7 +169,8 @@ pub(super) async fn referrers(
         .manifests(list)
         .build()
         .map_err(Error::internal)?;
-    let mut next = page.next.map(|cursor| format!("/v2/{name}/referrers/{digest}?last={}", hex::encode(cursor)));
+    let mut next =
+        page.next.map(|cursor| format!("/v2/{name}/referrers/{digest}?last={}", hex::encode(cursor)));
     let mut reply = Reply::json(StatusCode::OK, &index);
     if !types.is_empty() {
         reply = reply.header(OCI_FILTERS, "artifactType");
@@ -169,7 +178,9 @@ pub(super) async fn referrers(
             next = next.map(|target| format!("{target}&artifactType={}", encode(artifact_type)));
         }
     }
-    Ok(linked(reply, next).header(header::CONTENT_TYPE, media::OCI_INDEX).header(header::CACHE_CONTROL, "no-cache"))
+    Ok(linked(reply, next)
+        .header(header::CONTENT_TYPE, media::OCI_INDEX)
+        .header(header::CACHE_CONTROL, "no-cache"))
 }
 
 fn descriptor(referrer: Referrer) -> Result<Descriptor> {

@@ -140,7 +140,9 @@ impl Route {
             | Self::BlobGet(name, _)
             | Self::BlobHead(name, _)
             | Self::Referrers(name, ..) => (name, "pull"),
-            Self::ManifestDelete(name, _) | Self::TagDelete(name, _) | Self::BlobDelete(name, _) => (name, "delete"),
+            Self::ManifestDelete(name, _) | Self::TagDelete(name, _) | Self::BlobDelete(name, _) => {
+                (name, "delete")
+            }
             Self::BlobMount(name, _, Some(from)) => {
                 return Some(format!("repository:{name}:pull,push repository:{from}:pull"));
             }
@@ -282,7 +284,8 @@ fn session(method: &Method, name: PackageName, id: &str, query: &Query) -> Resul
     let at = match query.get("at") {
         None => None,
         Some(text) => Some(
-            text.parse().map_err(|_| Error::invalid(What::Upload, "the upload's address was tampered with"))?,
+            text.parse()
+                .map_err(|_| Error::invalid(What::Upload, "the upload's address was tampered with"))?,
         ),
     };
     match *method {

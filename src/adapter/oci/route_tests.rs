@@ -43,7 +43,10 @@ fn every_endpoint() {
     assert_eq!(name("POST", &format!("/v2/a/b/blobs/uploads/?mount={D}&from=UPPER")), "upload_begin");
     assert_eq!(name("GET", &format!("/v2/a/b/blobs/uploads/{ID}?digest={D}")), "upload_status");
     assert_eq!(name("PATCH", &format!("/v2/a/b/blobs/uploads/{ID}?at=5")), "upload_patch");
-    assert_eq!(name("PUT", &format!("/v2/a/b/blobs/uploads/{ID}?at=5&digest=sha256%3A{}", &D[7..])), "upload_put");
+    assert_eq!(
+        name("PUT", &format!("/v2/a/b/blobs/uploads/{ID}?at=5&digest=sha256%3A{}", &D[7..])),
+        "upload_put"
+    );
     assert_eq!(name("DELETE", &format!("/v2/a/b/blobs/uploads/{ID}")), "upload_cancel");
     assert_eq!(name("GET", &format!("/v2/a/b/referrers/{D}?artifactType=a/b&artifactType=c/d")), "referrers");
 }

@@ -73,7 +73,8 @@ pub(super) async fn mount(
 /// A whole blob in one request.
 pub(super) async fn post(cx: Cx<'_>, name: &PackageName, digest: Digest, body: Body) -> Result<Reply> {
     let grant = cx.authorize_publish(name).await?;
-    let chunk = Chunk { at: None, length: body.length(), bytes: body.stream(cx.registry.max_blob(), What::Blob)? };
+    let chunk =
+        Chunk { at: None, length: body.length(), bytes: body.stream(cx.registry.max_blob(), What::Blob)? };
     cx.registry.put_blob(&grant, chunk, digest).await?;
     Ok(created(name, &digest))
 }

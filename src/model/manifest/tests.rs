@@ -28,7 +28,8 @@ fn refused(value: &Value, content_type: Option<&str>) -> String {
 
 #[test]
 fn an_image_names_its_config_and_layers() {
-    let manifest = parse(&image(), Some("application/vnd.oci.image.manifest.v1+json; charset=utf-8")).unwrap();
+    let manifest =
+        parse(&image(), Some("application/vnd.oci.image.manifest.v1+json; charset=utf-8")).unwrap();
     assert_eq!(manifest.media_type, media::OCI_MANIFEST);
     assert_eq!(manifest.links.len(), 2);
     assert_eq!(manifest.artifact_type.as_deref(), Some("application/vnd.oci.image.config.v1+json"));
@@ -52,13 +53,19 @@ fn a_document_is_one_kind_of_thing() {
     both["manifests"] = json!([]);
     refused(&both, None);
     refused(&json!({"schemaVersion": 2, "manifests": []}), Some(media::OCI_MANIFEST));
-    refused(&json!({"schemaVersion": 2, "config": descriptor("a/b", b"x"), "layers": []}), Some(media::OCI_INDEX));
+    refused(
+        &json!({"schemaVersion": 2, "config": descriptor("a/b", b"x"), "layers": []}),
+        Some(media::OCI_INDEX),
+    );
     assert!(parse(&json!({"schemaVersion": 2, "manifests": []}), Some(media::OCI_INDEX)).is_ok());
 }
 
 #[test]
 fn schema_1_is_refused_with_advice() {
-    assert!(refused(&json!({"schemaVersion": 1, "fsLayers": []}), Some(media::DOCKER_SCHEMA1[1])).contains("schema 1"));
+    assert!(
+        refused(&json!({"schemaVersion": 1, "fsLayers": []}), Some(media::DOCKER_SCHEMA1[1]))
+            .contains("schema 1")
+    );
     refused(&json!({"schemaVersion": 1, "mediaType": media::OCI_INDEX, "manifests": []}), None);
 }
 

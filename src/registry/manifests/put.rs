@@ -13,9 +13,12 @@ use crate::{
     },
     registry::{
         Registry, Sparse, events,
-        holds::{Holding, expect_held, is_open},
+        holds::{Holding, expect_held, is_open, want},
         packages,
-        records::{BlobRecord, Hold, ManifestRecord, TagRecord, Target, blob::{edges_in, lease_key}},
+        records::{
+            BlobRecord, Hold, ManifestRecord, TagRecord, Target,
+            blob::{edges_in, lease_key},
+        },
         revisions,
         uploads::failed,
     },
@@ -66,7 +69,8 @@ enum Found {
     Manifest(Bytes),
     /// A blob this package holds.
     Blob(Holding),
-    Missing,
+    /// Neither; what is stored all the same: a deleted manifest, a lease that is over.
+    Missing { manifest: Option<Bytes>, lease: Option<Bytes> },
 }
 
 impl Registry {
@@ -78,7 +82,8 @@ impl Registry {
     pub async fn put_manifest(&self, grant: &Grant<Push>, put: PutManifest) -> Result<Stored> {
         self.check_space()?;
         let digest = named(&put)?;
-        let manifest = Manifest::parse(&put.bytes, put.content_type.as_deref(), self.settings.max_descriptors)?;
+        let manifest =
+            Manifest::parse(&put.bytes, put.content_type.as_deref(), self.settings.max_descriptors)?;
         for _ in 0..16 {
             let batch = self.prepare(grant, &put, &manifest, digest).await?;
             match self.meta.commit(batch).await {
@@ -94,13 +99,21 @@ impl Registry {
         Err(Error::new(Kind::Unavailable, "the manifest is being changed by many clients at once; try again"))
     }
 
-    async fn prepare(&self, grant: &Grant<Push>, put: &PutManifest, manifest: &Manifest, digest: Digest) -> Result<Batch> {
+    async fn prepare(
+        &self,
+        grant: &Grant<Push>,
+        put: &PutManifest,
+        manifest: &Manifest,
+        digest: Digest,
+    ) -> Result<Batch> {
         let package = grant.target();
         let mut batch = Batch::new();
         let old = self.manifest_record(package.id, &digest).await?;
         let tags = self.tags_before(grant, put).await?;
         let current = match &put.reference {
-            Reference::Tag(_) => tags.first().and_then(|(_, before)| before.as_ref()).map(|before| before.digest),
+            Reference::Tag(_) => {
+                tags.first().and_then(|(_, before)| before.as_ref()).map(|before| before.digest)
+            }
             Reference::Digest(_) => old.as_ref().filter(|old| old.deleted.is_none()).map(|old| old.digest),
         };
         check_condition(put, &current)?;
@@ -164,7 +177,12 @@ impl Registry {
     }
 
     /// Finds what the manifest names in this package, expects it to stay, and says what is there.
-    async fn targets(&self, grant: &Grant<Push>, manifest: &Manifest, batch: &mut Batch) -> Result<Vec<Target>> {
+    async fn targets(
+        &self,
+        grant: &Grant<Push>,
+        manifest: &Manifest,
+        batch: &mut Batch,
+    ) -> Result<Vec<Target>> {
         let package = grant.target();
         let links: Vec<&Link> = manifest.links.iter().filter(|link| link.role != LinkRole::Foreign).collect();
         let sizes = self.sizes(&links).await?;
@@ -174,14 +192,15 @@ impl Registry {
             let found = self.find(grant, link).await?;
             let present = match &found {
                 Found::Manifest(value) => {
-                    batch.expect_equals(ManifestRecord::key_of(package.id, &link.digest), Some(value.clone()));
+                    batch
+                        .expect_equals(ManifestRecord::key_of(package.id, &link.digest), Some(value.clone()));
                     ManifestRecord::decode(package.id, link.digest, value)?.size == link.size
                 }
                 Found::Blob(holding) => {
                     expect_held(batch, package, &link.digest, holding);
                     sizes.get(&link.digest) == Some(&link.size)
                 }
-                Found::Missing => {
+                Found::Missing { manifest, lease } => {
                     let allowed = match self.settings.sparse {
                         Sparse::Off => false,
                         Sparse::Indexes => link.role == LinkRole::Child,
@@ -190,12 +209,15 @@ impl Registry {
                     if !allowed {
                         missing.push(link.digest.to_string());
                     }
+                    want(batch, package, &link.digest, lease.clone());
+                    batch.expect_equals(ManifestRecord::key_of(package.id, &link.digest), manifest.clone());
                     targets.push(Target { digest: link.digest, present: false });
                     continue;
                 }
             };
             if !present {
-                let text = format!("{} does not have the {} bytes its descriptor says", link.digest, link.size);
+                let text =
+                    format!("{} does not have the {} bytes its descriptor says", link.digest, link.size);
                 return Err(Error::invalid(What::Manifest, text));
             }
             targets.push(Target { digest: link.digest, present: true });
@@ -223,23 +245,26 @@ impl Registry {
 
     async fn find(&self, grant: &Grant<Push>, link: &Link) -> Result<Found> {
         let package = grant.target();
+        // A child that is a deleted manifest may still be a blob.
+        let manifest = self.meta.get(&ManifestRecord::key_of(package.id, &link.digest)).await?;
         if link.role == LinkRole::Child
-            && let Some(value) = self.meta.get(&ManifestRecord::key_of(package.id, &link.digest)).await?
-            && ManifestRecord::decode(package.id, link.digest, &value)?.deleted.is_none()
+            && let Some(value) = &manifest
+            && ManifestRecord::decode(package.id, link.digest, value)?.deleted.is_none()
         {
-            return Ok(Found::Manifest(value));
+            return Ok(Found::Manifest(value.clone()));
         }
         // A blob just pushed is held by its lease, so that is asked first here, unlike on a pull.
-        if let Some(value) = self.meta.get(&lease_key(&link.digest, package.id)).await?
-            && is_open(&value, grant.at())
+        let lease = self.meta.get(&lease_key(&link.digest, package.id)).await?;
+        if let Some(value) = &lease
+            && is_open(value, grant.at())
         {
-            return Ok(Found::Blob(Holding::Lease(value)));
+            return Ok(Found::Blob(Holding::Lease(value.clone())));
         }
         let edges = edges_in(&link.digest, Hold::Live, package.owner, package.id);
         if self.meta.any(&edges).await? && self.meta.get(&BlobRecord::key_of(&link.digest)).await?.is_some() {
             return Ok(Found::Blob(Holding::Edge));
         }
-        Ok(Found::Missing)
+        Ok(Found::Missing { manifest, lease })
     }
 }
 
@@ -285,5 +310,9 @@ fn check_condition(put: &PutManifest, current: &Option<Digest>) -> Result<()> {
         (Condition::Names(_), None) => false,
         (Condition::Names(digests), Some(current)) => digests.contains(&current.to_string()),
     };
-    if holds { Ok(()) } else { Err(Error::new(Kind::Precondition, "the reference is not what the request expects")) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::new(Kind::Precondition, "the reference is not what the request expects"))
+    }
 }

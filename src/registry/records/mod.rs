@@ -19,7 +19,7 @@
 //! | refs | `r` digest 0 package | a lease: when it ends |
 //! | refs | `l` package | when its last lease ends; `u` package session: index of sessions |
 //! | refs | `r` digest 1/2 owner package manifest | index: an edge, live or held |
-//! | refs | `w` package digest manifest | index: named and not here |
+//! | refs | `w` package digest manifest | index: named and not here; `W` package digest: how often it came to be |
 //! | doc | `m` package digest | [`ManifestRecord`] |
 //! | doc | `c` package digest | a manifest's bytes; `v` package digest: index of those not deleted |
 //! | doc | `s` package subject type digest | index of referrers |
@@ -39,8 +39,8 @@ mod role;
 mod token;
 mod upload;
 
-pub(crate) use account::{decode_password, encode_password};
 pub use account::{AccountKind, AccountRecord, MemberRecord, Membership};
+pub(crate) use account::{decode_password, encode_password};
 pub use blob::{BlobRecord, Hold, Location};
 pub use manifest::{ManifestRecord, TagRecord, Target};
 pub use package::{PackageRecord, State};

@@ -51,7 +51,10 @@ impl Receiver {
             match self.commit(stored, record, &blob).await {
                 Ok(()) => return Ok(blob.size),
                 Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
-                    return Err(Error::new(Kind::StaleGrant, "your rights changed during the upload; try again"));
+                    return Err(Error::new(
+                        Kind::StaleGrant,
+                        "your rights changed during the upload; try again",
+                    ));
                 }
                 Err(CommitError::Conflict(key)) if key == record.key() => return Err(unknown_upload()),
                 Err(CommitError::Conflict(_)) => {}
@@ -110,7 +113,11 @@ impl Receiver {
             Held::File(key) => {
                 let blob = self.registry.blobs.reread(*key, record.offset).await?;
                 let mut hasher = Hasher::new(wanted.algorithm());
-                let mut stream = crate::store::BlobStream::of_blob(blob, 0..record.offset, std::sync::Arc::clone(&self.registry.buffers));
+                let mut stream = crate::store::BlobStream::of_blob(
+                    blob,
+                    0..record.offset,
+                    std::sync::Arc::clone(&self.registry.buffers),
+                );
                 while let Some(bytes) = stream.next().await {
                     hasher.update(&bytes?);
                 }
@@ -119,4 +126,3 @@ impl Receiver {
         }
     }
 }
-

@@ -16,7 +16,7 @@ const SYNC_EVERY: u64 = 64 << 20;
 
 /// Where bytes go while they arrive.
 enum Sink {
-    Row(BytesMut, Hasher),
+    Row(BytesMut, Box<Hasher>),
     File(PhysicalKey, Box<dyn BlobWriter>),
 }
 
@@ -84,7 +84,7 @@ impl Receiver {
         let hasher = Hasher::restore(&old.hash)
             .ok_or_else(|| Error::internal("the hash state of an upload was written by another version"))?;
         Ok(match &old.held {
-            Held::Row(bytes) => Sink::Row(BytesMut::from(bytes.as_ref()), hasher),
+            Held::Row(bytes) => Sink::Row(BytesMut::from(bytes.as_ref()), Box::new(hasher)),
             Held::File(key) => match self.registry.blobs.write(*key, old.offset, hasher).await {
                 Ok(writer) => Sink::File(*key, writer),
                 // The row is right about its bytes, except after a commit that failed half-way: they were published
@@ -126,7 +126,10 @@ impl Receiver {
             return Err(Error::new(Kind::TooLarge(What::Blob), text));
         }
         if Timestamp::now() > old.opened.plus_seconds(settings.max_upload_time) {
-            return Err(Error::new(Kind::Timeout, "the upload took longer than is allowed from its first byte on"));
+            return Err(Error::new(
+                Kind::Timeout,
+                "the upload took longer than is allowed from its first byte on",
+            ));
         }
         Ok(())
     }
@@ -139,7 +142,7 @@ async fn settle(old: &UploadRecord, sink: Sink) -> Result<(UploadRecord, Hasher)
         Sink::Row(bytes, hasher) => {
             new.offset = bytes.len() as u64;
             new.held = Held::Row(bytes.freeze());
-            Ok((new, hasher))
+            Ok((new, *hasher))
         }
         Sink::File(key, mut writer) => {
             let written = writer.sync().await?;
@@ -151,5 +154,8 @@ async fn settle(old: &UploadRecord, sink: Sink) -> Result<(UploadRecord, Hasher)
 }
 
 fn out_of_order(stored: u64) -> Error {
-    Error::new(Kind::Offset { stored }, format!("the chunk does not begin at {stored}, where the upload ends"))
+    Error::new(
+        Kind::Offset { stored },
+        format!("the chunk does not begin at {stored}, where the upload ends"),
+    )
 }

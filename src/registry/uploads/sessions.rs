@@ -33,7 +33,10 @@ impl Sessions {
     pub(crate) async fn claim(&self, id: UploadId) -> Result<Claim> {
         let lock = self.lock_of(id);
         let guard = tokio::time::timeout(PATIENCE, lock.lock_owned()).await.map_err(|_| {
-            Error::new(Kind::TooMany { retry_after: 1 }, "another request is still writing to this upload session")
+            Error::new(
+                Kind::TooMany { retry_after: 1 },
+                "another request is still writing to this upload session",
+            )
         })?;
         Ok(Claim { _guard: guard })
     }

@@ -1,9 +1,12 @@
 //! Who may: challenges, credentials, the status of a refusal.
 
+use std::io::Write;
+
 use super::{DAEMON, alice, blob, bob, manifest, uploads};
 use crate::support::{
     Client, Response, Shared,
     content::{self, OCI_INDEX, sha256},
+    http,
 };
 
 /// Clients that want no tokens.
@@ -29,7 +32,8 @@ pub(super) fn challenge(answer: &Response) -> std::collections::BTreeMap<String,
 
 /// A token for a scope, if `/token` gives this caller one.
 pub(super) fn try_token(client: &Client, scope: &str) -> Option<String> {
-    let answer = client.get(&format!("/token?service={}&scope={}", client.address(), scope.replace(' ', "&scope=")));
+    let answer =
+        client.get(&format!("/token?service={}&scope={}", client.address(), scope.replace(' ', "&scope=")));
     if answer.status != 200 {
         answer.refuses(401, "UNAUTHORIZED");
         return None;
@@ -93,7 +97,9 @@ fn b61_a_bad_credential_is_invalid_and_a_narrow_one_insufficient() {
     let anonymous = DAEMON.anonymous();
     let place = uploads(&repository);
     for bad in ["Bearer x", "Bearer ", "Basic eDp5", "Basic !", "Digest x", "x", "Bearer a.b.c"] {
-        let found = challenge(&anonymous.authorized(bad).get(&manifest(&repository, "latest")).refuses(401, "UNAUTHORIZED"));
+        let found = challenge(
+            &anonymous.authorized(bad).get(&manifest(&repository, "latest")).refuses(401, "UNAUTHORIZED"),
+        );
         assert_eq!(found.get("error").map(String::as_str), Some("invalid_token"), "{bad}");
     }
     let pull = anonymous.bearer(&token(&alice, &format!("repository:{repository}:pull")));
@@ -145,7 +151,8 @@ fn b60_what_is_public_is_pulled_by_anybody_and_written_by_nobody_else() {
         format!("/v2/{repository}/tags/list"),
         format!("/v2/{repository}/referrers/{digest}"),
     ];
-    for (visibility, stranger, nobody) in [("private", 404, 401), ("public", 200, 200), ("private", 404, 401)] {
+    for (visibility, stranger, nobody) in [("private", 404, 401), ("public", 200, 200), ("private", 404, 401)]
+    {
         DAEMON.server().admin_ok(&["package", "visibility", &repository, visibility]);
         for target in &reads {
             let theirs = if target.contains("/referrers/") { 200 } else { stranger };
@@ -182,7 +189,8 @@ fn b60_basic_challenges_where_no_tokens_are_wanted() {
     let alice = BASIC.signed_in("alice");
     let repository = BASIC.repository("alice");
     alice.push_image(&repository, "latest", 60);
-    let targets = ["/v2/".to_owned(), manifest(&repository, "latest"), "/v2/_catalog".into(), uploads(&repository)];
+    let targets =
+        ["/v2/".to_owned(), manifest(&repository, "latest"), "/v2/_catalog".into(), uploads(&repository)];
     for target in targets {
         let method = if target.ends_with("uploads/") { "POST" } else { "GET" };
         let answer = anonymous.send(method, &target, &[], b"").refuses(401, "UNAUTHORIZED");
@@ -199,7 +207,8 @@ fn b60_basic_challenges_where_no_tokens_are_wanted() {
 fn b34_absolute_addresses_come_from_the_configuration_alone() {
     let alice = BEHIND.signed_in("alice");
     let repository = BEHIND.repository("alice");
-    let forwarded = [("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Proto", "gopher"), ("X-Forwarded-Port", "1")];
+    let forwarded =
+        [("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Proto", "gopher"), ("X-Forwarded-Port", "1")];
     let answer = BEHIND.anonymous().send("GET", "/v2/", &forwarded, b"").expect(401);
     let found = challenge(&answer);
     assert_eq!(found["realm"], "https://packages.example.org:8443/token");
@@ -228,7 +237,10 @@ fn one_token_is_the_same_by_every_scheme() {
         anonymous.basic("ALICE", &secret),
         anonymous.basic("", &secret),
         anonymous.basic("x-access-token", &secret),
-        anonymous.bearer(&token(&anonymous.basic("alice", &secret), &format!("repository:{repository}:pull,push"))),
+        anonymous.bearer(&token(
+            &anonymous.basic("alice", &secret),
+            &format!("repository:{repository}:pull,push"),
+        )),
     ];
     for (index, client) in schemes.iter().enumerate() {
         client.get("/v2/").expect(200);
@@ -256,7 +268,8 @@ fn a_password_is_taken_where_one_signs_in_and_nowhere_else() {
     let refused = password.get(&manifest(&repository, "latest")).refuses(401, "UNAUTHORIZED");
     assert!(refused.text().contains("/token"), "it says where: {}", refused.text());
     password.get("/v2/").refuses(401, "UNAUTHORIZED");
-    let bearer = DAEMON.anonymous().bearer(&token(&password, &format!("repository:{repository}:pull,push,delete")));
+    let bearer =
+        DAEMON.anonymous().bearer(&token(&password, &format!("repository:{repository}:pull,push,delete")));
     bearer.get(&manifest(&repository, "latest")).expect(200);
     bearer.push_image(&repository, "by-password", 2);
     bearer.delete(&manifest(&repository, "by-password")).expect(202);
@@ -286,5 +299,42 @@ fn rights_end_when_they_are_taken() {
     server.admin_ok(&["user", "suspend", "leaver"]);
     for client in [&leaver, &bearer] {
         client.get(&manifest(&repository, "latest")).refuses(401, "UNAUTHORIZED");
+    }
+}
+
+/// Who may is judged when the bytes are in, not only when they begin to arrive.
+#[test]
+fn rights_are_judged_again_when_a_body_has_arrived() {
+    let (alice, repository) = alice();
+    alice.push_image(&repository, "latest", 1);
+    let server = DAEMON.server();
+    let (bob, _) = bob();
+    let index = br#"{"schemaVersion":2,"manifests":[]}"#;
+    for (before, after, kept) in
+        [("write", "none", false), ("write", "read", false), ("write", "admin", true)]
+    {
+        server.admin_ok(&["package", "grant", &repository, "bob", before]);
+        let bytes = super::fresh_bytes(40_000);
+        let close = super::and(&bob.begin(&repository), &format!("digest={}", sha256(&bytes)));
+        let tag = format!("from-{before}-to-{after}");
+        let targets = [
+            (close, bytes.as_slice(), "application/octet-stream"),
+            (manifest(&repository, &tag), index, OCI_INDEX),
+        ];
+        let streams = targets.each_ref().map(|(target, body, kind)| {
+            let mut stream = bob.open("PUT", target, &[("Content-Type", *kind)], Some(body.len() as u64));
+            stream.write_all(&body[..10]).unwrap();
+            stream
+        });
+        server.admin_ok(&["package", "grant", &repository, "bob", after]);
+        for (mut stream, (target, body, _)) in streams.into_iter().zip(&targets) {
+            stream.write_all(&body[10..]).unwrap();
+            let answer = http::read(&mut stream, false);
+            let expected = if kept { vec![201] } else { vec![403, 404] };
+            assert!(expected.contains(&answer.status), "{target}: {} {}", answer.status, answer.text());
+        }
+        let there = if kept { 200 } else { 404 };
+        alice.head(&blob(&repository, &sha256(&bytes))).expect(there);
+        alice.head(&manifest(&repository, &tag)).expect(there);
     }
 }

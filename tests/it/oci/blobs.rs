@@ -68,7 +68,11 @@ fn b13_what_is_named_by_digest_is_kept_for_ever_by_its_reader_alone() {
         let cache = answer.header("cache-control").unwrap();
         assert!(cache.contains("private") && cache.contains("immutable"), "{cache}");
         assert!(cache.contains("max-age=31536000"), "{cache}");
-        assert_eq!(answer.header("vary"), Some("Authorization"), "who asks decides whether there is an answer");
+        assert_eq!(
+            answer.header("vary"),
+            Some("Authorization"),
+            "who asks decides whether there is an answer"
+        );
     }
     for target in [manifest(&repository, "latest"), format!("/v2/{repository}/tags/list")] {
         let cache = client.get(&target).expect(200).header("cache-control").unwrap().to_owned();

@@ -41,7 +41,8 @@ fn all(client: &Client, query: &str) -> Vec<String> {
 #[test]
 fn b16_repositories_are_listed_in_order_and_by_right() {
     let (ada, ben) = (OWN.signed_in("ada"), OWN.signed_in("ben"));
-    let names = ["ada/a", "ada/a-b", "ada/a.b", "ada/a/b", "ada/aa", "ada/math", "ada/math-voila", "ada/z/y/x"];
+    let names =
+        ["ada/a", "ada/a-b", "ada/a.b", "ada/a/b", "ada/aa", "ada/math", "ada/math-voila", "ada/z/y/x"];
     for name in names {
         ada.push_image(name, "latest", 16);
     }

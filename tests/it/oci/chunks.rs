@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{alice, and, at_once, bare, blob, eventually, fresh_bytes, location, uploads};
-use crate::support::{Client, Response, content::sha256};
+use crate::support::{
+    Client, Response,
+    content::{sha256, sha512},
+};
 
 /// Bytes a session holds, as its status says them. `0-0` is nothing or one byte; the address tells which.
 #[track_caller]
@@ -27,7 +30,9 @@ fn refused_at(answer: Response, stored: usize) {
 #[test]
 fn b25_out_of_order_chunks_are_416_and_the_session_survives() {
     let (client, repository) = alice();
-    for size in [3000, 90_000] {
+    for (size, digest_of) in
+        [(3000, sha256 as fn(&[u8]) -> String), (3000, sha512), (90_000, sha256), (90_000, sha512)]
+    {
         let bytes = fresh_bytes(size);
         let third = size / 3;
         let mut place = client.begin(&repository);
@@ -40,14 +45,19 @@ fn b25_out_of_order_chunks_are_416_and_the_session_survives() {
                 let back = format!("0-{}", third - 1);
                 refused_at(client.patch(&place, &[("Content-Range", &back)], &bytes[..third]), first);
                 let overlap = format!("{}-{}", first - 1, last - 1);
-                refused_at(client.patch(&place, &[("Content-Range", &overlap)], &bytes[first - 1..last]), first);
+                refused_at(
+                    client.patch(&place, &[("Content-Range", &overlap)], &bytes[first - 1..last]),
+                    first,
+                );
             }
             assert_eq!(held(&client.get(&place).expect(204)), first);
             let range = format!("{first}-{last}");
-            place = location(&client.patch(&place, &[("Content-Range", &range)], &bytes[first..=last]).expect(202));
+            place = location(
+                &client.patch(&place, &[("Content-Range", &range)], &bytes[first..=last]).expect(202),
+            );
         }
-        client.put(&and(&place, &format!("digest={}", sha256(&bytes))), b"").expect(201);
-        assert!(client.get(&blob(&repository, &sha256(&bytes))).expect(200).body == bytes);
+        client.put(&and(&place, &format!("digest={}", digest_of(&bytes))), b"").expect(201);
+        assert!(client.get(&blob(&repository, &digest_of(&bytes))).expect(200).body == bytes);
     }
 }
 
@@ -58,7 +68,10 @@ fn b25_a_closing_put_out_of_order_is_416_and_the_session_survives() {
     let digest = format!("digest={}", sha256(&bytes));
     let place = location(&client.patch(&client.begin(&repository), &[], &bytes[..2000]).expect(202));
     for range in ["0-999", "1999-2998", "2001-3000"] {
-        refused_at(client.send("PUT", &and(&place, &digest), &[("Content-Range", range)], &bytes[..1000]), 2000);
+        refused_at(
+            client.send("PUT", &and(&place, &digest), &[("Content-Range", range)], &bytes[..1000]),
+            2000,
+        );
     }
     // The suite asks at the address it closed with.
     assert_eq!(held(&client.get(&and(&place, &digest)).expect(204)), 2000);
@@ -140,7 +153,14 @@ fn b26_an_address_that_was_tampered_with_is_refused() {
 }
 
 /// Cuts the connection in the middle of a body.
-fn break_off(client: &Client, method: &str, target: &str, headers: &[(&str, &str)], announced: usize, bytes: &[u8]) {
+fn break_off(
+    client: &Client,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    announced: usize,
+    bytes: &[u8],
+) {
     let mut stream = client.open(method, target, headers, Some(announced as u64));
     stream.write_all(bytes).unwrap();
     stream.shutdown(Shutdown::Both).unwrap();
@@ -184,7 +204,14 @@ fn b29_a_single_post_that_breaks_off_stores_nothing() {
     let bytes = fresh_bytes(30_000);
     // Even where what arrived is a whole blob by itself.
     let part = sha256(&bytes[..20_000]);
-    break_off(&client, "POST", &format!("{}?digest={part}", uploads(&repository)), &[], 30_000, &bytes[..20_000]);
+    break_off(
+        &client,
+        "POST",
+        &format!("{}?digest={part}", uploads(&repository)),
+        &[],
+        30_000,
+        &bytes[..20_000],
+    );
     // A later upload of the same session's owner is not in its way, and proves that the server went on.
     client.push_blob(&repository, b"after");
     client.head(&blob(&repository, &part)).expect(404);

@@ -42,12 +42,18 @@ fn docker_pushes_and_pulls() {
     let other = DAEMON.repository("alice");
     let scope = format!("repository:{repository}:pull,push repository:{other}:pull");
     let docker = DAEMON.anonymous().bearer(&token(&alice, &scope));
-    let config = b"{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}";
+    let config =
+        b"{\"architecture\":\"amd64\",\"os\":\"linux\",\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]}}";
     let layers = [fresh_bytes(100_000), fresh_bytes(0), fresh_bytes(700)];
     for bytes in layers.iter().map(Vec::as_slice).chain([config.as_slice()]) {
         let digest = sha256(bytes);
         docker.head(&blob(&repository, &digest)).expect(404);
-        let target = format!("{}?from={}&mount={}", uploads(&repository), other.replace('/', "%2F"), digest.replace(':', "%3A"));
+        let target = format!(
+            "{}?from={}&mount={}",
+            uploads(&repository),
+            other.replace('/', "%2F"),
+            digest.replace(':', "%3A")
+        );
         let place = docker_reads(&docker.post(&target, b"").expect(202));
         let chunks: Vec<&[u8]> = bytes.chunks(32_768).collect();
         let place = docker_reads(&docker.send_chunked("PATCH", &place, &[], &chunks).expect(202));
@@ -65,8 +71,11 @@ fn docker_pushes_and_pulls() {
     let stored = docker.put_manifest(&repository, "latest", &value).expect(201);
     assert_eq!(stored.header("docker-content-digest"), Some(sha256(&content::bytes(&value)).as_str()));
 
-    let accept = format!("{DOCKER_MANIFEST}, {DOCKER_LIST}, {OCI_INDEX}, {OCI_MANIFEST}, application/vnd.docker.distribution.manifest.v1+prettyjws");
-    let pulled = docker.send("GET", &manifest(&repository, "latest"), &[("Accept", &accept)], b"").expect(200);
+    let accept = format!(
+        "{DOCKER_MANIFEST}, {DOCKER_LIST}, {OCI_INDEX}, {OCI_MANIFEST}, application/vnd.docker.distribution.manifest.v1+prettyjws"
+    );
+    let pulled =
+        docker.send("GET", &manifest(&repository, "latest"), &[("Accept", &accept)], b"").expect(200);
     assert_eq!(pulled.header("content-type"), Some(DOCKER_MANIFEST));
     assert_eq!(pulled.body, content::bytes(&value));
     // A broken download goes on where it stopped.
@@ -94,7 +103,8 @@ fn containerd_pushes_and_pulls() {
     for bytes in [&config, &layer] {
         containerd.head(&and(&blob(&repository, &sha256(bytes)), ns)).expect(404);
         let begun = containerd.post(&and(&uploads(&repository), ns), b"").expect(202);
-        let target = reencoded(&location(&begun), &[("digest", &sha256(bytes)), ("ns", "registry.example.org")]);
+        let target =
+            reencoded(&location(&begun), &[("digest", &sha256(bytes)), ("ns", "registry.example.org")]);
         containerd.put(&target, bytes).expect(201);
     }
     let image = content::image(&config, &[&mounted, &layer]);
@@ -165,9 +175,16 @@ fn crane_ko_and_kaniko_push() {
     let (crane, repository) = alice();
     let layer = fresh_bytes(40_000);
     crane.head(&blob(&repository, &sha256(&layer))).expect(404);
-    let target = format!("{}?from=library%2Falpine&mount={}&origin=index.docker.io", uploads(&repository), sha256(&layer));
+    let target = format!(
+        "{}?from=library%2Falpine&mount={}&origin=index.docker.io",
+        uploads(&repository),
+        sha256(&layer)
+    );
     let begun = crane.send("POST", &target, &[("Content-Type", "application/json")], b"").expect(202);
-    assert!(location(&begun).starts_with('/'), "a private address in an absolute one is refused by its guard");
+    assert!(
+        location(&begun).starts_with('/'),
+        "a private address in an absolute one is refused by its guard"
+    );
     let patched = crane.patch(&location(&begun), &[], &layer).expect(202);
     crane.put(&reencoded(&location(&patched), &[("digest", &sha256(&layer))]), b"").expect(201);
     crane.push_blob(&repository, b"{}");
@@ -202,7 +219,8 @@ fn dotnet_sends_chunks_by_the_range_it_is_told() {
     while sent < layer.len() {
         let end = (sent + 16_384).min(layer.len());
         let range = format!("{sent}-{}", end - 1);
-        answer = dotnet.patch(&location(&answer), &[("Content-Range", &range)], &layer[sent..end]).expect(202);
+        answer =
+            dotnet.patch(&location(&answer), &[("Content-Range", &range)], &layer[sent..end]).expect(202);
         let told: usize = answer.header("range").unwrap().split_once('-').unwrap().1.parse().unwrap();
         assert_eq!(told + 1, end, "it grows with every chunk");
         sent = told + 1;
@@ -215,7 +233,8 @@ fn dotnet_sends_chunks_by_the_range_it_is_told() {
 fn buildx_imagetools_and_docker_manifest_make_lists() {
     let (client, from) = alice();
     let into = DAEMON.repository("alice");
-    let images: Vec<Value> = (0..2).map(|seed| client.push_image(&from, &format!("arch{seed}"), seed)).collect();
+    let images: Vec<Value> =
+        (0..2).map(|seed| client.push_image(&from, &format!("arch{seed}"), seed)).collect();
     for image in &images {
         for descriptor in [&image["config"], &image["layers"][0]] {
             let digest = descriptor["digest"].as_str().unwrap();

@@ -44,7 +44,8 @@ fn oras_and_what_is_built_on_it() {
     let stored = oras.put_manifest(&repository, &sha256(&content::bytes(&attached)), &attached).expect(201);
     assert!(stored.header("oci-subject").is_some(), "without it a fallback tag would be written");
     let subject = sha256(&content::bytes(&artifact));
-    let found = oras.get(&format!("/v2/{repository}/referrers/{subject}?artifactType=application%2Fvnd.example.sbom"));
+    let found = oras
+        .get(&format!("/v2/{repository}/referrers/{subject}?artifactType=application%2Fvnd.example.sbom"));
     assert_eq!(found.expect(200).json()["manifests"][0]["digest"], sha256(&content::bytes(&attached)));
 }
 
@@ -54,13 +55,15 @@ fn regctl_uploads_in_chunks_and_recovers() {
     let (regctl, repository) = alice();
     let bytes = fresh_bytes(50_000);
     let begun = regctl.post(&uploads(&repository), b"").expect(202);
-    let first = regctl.patch(&location(&begun), &[("Content-Range", "0-19999")], &bytes[..20_000]).expect(202);
+    let first =
+        regctl.patch(&location(&begun), &[("Content-Range", "0-19999")], &bytes[..20_000]).expect(202);
     // It believes that the chunk was lost.
     let lost = regctl.patch(&location(&first), &[("Content-Range", "0-19999")], &bytes[..20_000]);
     let lost = lost.refuses(416, "BLOB_UPLOAD_INVALID");
     let status = regctl.get(&location(&lost)).expect(204);
     assert_eq!(status.header("range"), Some("0-19999"));
-    let rest = regctl.patch(&location(&status), &[("Content-Range", "20000-49999")], &bytes[20_000..]).expect(202);
+    let rest =
+        regctl.patch(&location(&status), &[("Content-Range", "20000-49999")], &bytes[20_000..]).expect(202);
     regctl.put(&and(&location(&rest), &format!("digest={}", sha256(&bytes))), b"").expect(201);
     let other = DAEMON.repository("alice");
     regctl.post(&format!("{}?mount={}", uploads(&other), sha256(&bytes)), b"").expect(201);
@@ -89,7 +92,8 @@ fn buildkit_exports_and_imports_its_cache() {
     });
     buildkit.put_manifest(&repository, "cache", &image).expect(201);
     for media_type in [OCI_INDEX, "application/vnd.docker.distribution.manifest.list.v2+json"] {
-        let mut children: Vec<Value> = layers.iter().map(|layer| content::descriptor(OCI_LAYER, layer)).collect();
+        let mut children: Vec<Value> =
+            layers.iter().map(|layer| content::descriptor(OCI_LAYER, layer)).collect();
         children.push(content::descriptor(cache_type, &config));
         let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": children});
         buildkit.put_manifest(&repository, "cache-index", &index).expect(201);
@@ -201,7 +205,9 @@ fn flux_argo_and_the_kubelet_poll() {
     client.push_image(&repository, "latest", 1);
     let head = client.head(&manifest(&repository, "latest")).expect(200);
     let tag = head.header("etag").unwrap().to_owned();
-    let poll = |client: &Client| client.send("GET", &manifest(&repository, "latest"), &[("If-None-Match", &tag)], b"");
+    let poll = |client: &Client| {
+        client.send("GET", &manifest(&repository, "latest"), &[("If-None-Match", &tag)], b"")
+    };
     poll(&client).expect(304);
     let moved = client.push_image(&repository, "latest", 2);
     assert_eq!(poll(&client).expect(200).body, content::bytes(&moved));
@@ -215,7 +221,8 @@ fn stargz_soci_and_nydus_pull_lazily() {
     let (client, repository) = alice();
     let layer = fresh_bytes(80_000);
     let target = blob(&repository, &client.push_blob(&repository, &layer));
-    let get = |range: &str| client.send("GET", &target, &[("Range", range), ("Accept-Encoding", "identity")], b"");
+    let get =
+        |range: &str| client.send("GET", &target, &[("Range", range), ("Accept-Encoding", "identity")], b"");
     let size = get("bytes=0-1").expect(206);
     assert_eq!(size.header("content-range"), Some("bytes 0-1/80000"));
     assert_eq!(size.body, layer[..2]);

@@ -113,12 +113,15 @@ fn b12_a_refused_put_stores_nothing() {
 fn b12_of_many_who_claim_a_free_tag_one_gets_it() {
     let (client, repository) = alice();
     client.push_image(&repository, "exists", 1);
-    let target = manifest(&repository, "claimed");
-    let answers = at_once(8, |index| put(&client, &target, &numbered(index), ("If-None-Match", "*")).status);
-    assert_eq!(answers.iter().filter(|status| **status == 201).count(), 1, "{answers:?}");
-    assert!(answers.iter().all(|status| matches!(status, 201 | 412)), "{answers:?}");
-    let winner = answers.iter().position(|status| *status == 201).unwrap();
-    assert_eq!(client.get(&target).expect(200).body, numbered(winner));
+    for round in 0..25 {
+        let target = manifest(&repository, &format!("claimed-{round}"));
+        let answers =
+            at_once(6, |index| put(&client, &target, &numbered(index), ("If-None-Match", "*")).status);
+        assert_eq!(answers.iter().filter(|status| **status == 201).count(), 1, "{answers:?}");
+        assert!(answers.iter().all(|status| matches!(status, 201 | 412)), "{answers:?}");
+        let winner = answers.iter().position(|status| *status == 201).unwrap();
+        assert_eq!(client.get(&target).expect(200).body, numbered(winner));
+    }
 }
 
 /// Compare-and-swap loses no update: each of many writers adds its line by reading, changing, putting back.

@@ -46,7 +46,10 @@ fn is_an_error(what: &str, answer: &Response) {
         assert!(CODES.contains(&code), "{what}: {code}");
         assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "{what}: {value}");
         let allowed = ["code", "message", "detail"];
-        assert!(error.as_object().unwrap().keys().all(|key| allowed.contains(&key.as_str())), "{what}: {value}");
+        assert!(
+            error.as_object().unwrap().keys().all(|key| allowed.contains(&key.as_str())),
+            "{what}: {value}"
+        );
     }
     let text = answer.text();
     for inside in ["panicked", "src/", ".rs:", "RocksDB", "rocksdb", "/data/", "stack backtrace"] {
@@ -188,6 +191,23 @@ fn b20_a_token_that_ends_soon_is_warned_of() {
     }
 }
 
+/// `ns` is for those who keep copies of other registries: containerd sends it to whatever it is told to ask first.
+#[test]
+fn b21_a_namespace_is_ignored_where_nothing_is_copied_from_elsewhere() {
+    let (client, repository) = alice();
+    let image = client.push_image(&repository, "latest", 21);
+    let layer = image["layers"][0]["digest"].as_str().unwrap();
+    for target in
+        [manifest(&repository, "latest"), blob(&repository, layer), format!("/v2/{repository}/tags/list")]
+    {
+        let plain = client.get(&target).expect(200);
+        let answer = client.get(&format!("{target}?ns=docker.io")).expect(200);
+        assert!(answer.body == plain.body);
+        assert_eq!(answer.header("oci-namespace"), None, "the answer is not about another registry");
+    }
+    client.get(&(manifest(&repository, "absent") + "?ns=docker.io")).refuses(404, "MANIFEST_UNKNOWN");
+}
+
 #[test]
 fn b23_extensions_are_discovered_under_their_reserved_names() {
     let (client, repository) = alice();
@@ -216,7 +236,8 @@ fn no_header_of_a_client_decides_where_others_are_sent() {
         ("localhost", "Forwarded: host=worse.example;proto=https\r\nX-Forwarded-Prefix: /evil\r\n"),
     ] {
         for target in [blob(&repository, &digest), "/v2/".into(), "/v2/_catalog".into()] {
-            let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{forwarded}Connection: close\r\n\r\n");
+            let head =
+                format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{forwarded}Connection: close\r\n\r\n");
             let answer = raw(&client, head.as_bytes()).expect(401);
             let challenge = answer.header("www-authenticate").unwrap();
             assert!(!challenge.contains("evil") && !challenge.contains("worse"), "{challenge}");

@@ -52,7 +52,8 @@ impl Kind {
     fn image(&mut self, layers: usize, more: Value) -> Value {
         let config = json!({"architecture": "amd64", "os": "linux", "number": DAEMON.number()});
         let config = self.blob(content::OCI_CONFIG, content::bytes(&config));
-        let layers: Vec<Value> = (0..layers).map(|_| self.blob(content::OCI_LAYER, fresh_bytes(700))).collect();
+        let layers: Vec<Value> =
+            (0..layers).map(|_| self.blob(content::OCI_LAYER, fresh_bytes(700))).collect();
         self.add(merged(
             json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers}),
             more,
@@ -115,7 +116,8 @@ fn push_manifests(client: &Client, repository: &str, kind: &Kind) {
         let subject = value["subject"]["digest"].as_str();
         assert_eq!(stored.header("oci-subject"), subject, "by digest");
         if kind.tag_parameters {
-            let named: Vec<&str> = stored.header("oci-tag").unwrap_or_default().split(',').map(str::trim).collect();
+            let named: Vec<&str> =
+                stored.header("oci-tag").unwrap_or_default().split(',').map(str::trim).collect();
             assert!(tags.iter().all(|tag| named.contains(tag)), "{named:?} names {tags:?}");
             continue;
         }
@@ -141,7 +143,11 @@ fn read_back(client: &Client, repository: &str, kind: &Kind) {
         let bytes = content::bytes(value);
         let target = manifest(repository, &reference);
         for answer in [client.head(&target).expect(200), client.get(&target).expect(200)] {
-            assert_eq!(answer.header("content-type"), value["mediaType"].as_str(), "exactly, without parameters");
+            assert_eq!(
+                answer.header("content-type"),
+                value["mediaType"].as_str(),
+                "exactly, without parameters"
+            );
             assert_eq!(answer.header("docker-content-digest"), Some(kind.digest(&bytes).as_str()));
             assert_eq!(answer.header("content-length"), Some(bytes.len().to_string().as_str()));
             assert!(answer.body.is_empty() || answer.body == bytes);
@@ -158,7 +164,8 @@ fn referrers_are_listed(client: &Client, repository: &str, kind: &Kind) {
         let own = value["artifactType"].as_str().or_else(|| value["config"]["mediaType"].as_str());
         let listed = client.get(&format!("/v2/{repository}/referrers/{subject}")).expect(200).json();
         let digest = kind.digest(&content::bytes(value));
-        let found = listed["manifests"].as_array().unwrap().iter().find(|entry| entry["digest"] == digest.as_str());
+        let found =
+            listed["manifests"].as_array().unwrap().iter().find(|entry| entry["digest"] == digest.as_str());
         let found = found.unwrap_or_else(|| panic!("{digest} is listed: {listed}"));
         assert_eq!(found["mediaType"], value["mediaType"]);
         assert_eq!(found["size"], content::bytes(value).len());
@@ -244,7 +251,9 @@ fn artifacts_with_a_subject() {
     let subject = kind.image(1, json!({}));
     kind.tag("image");
     kind.image(1, json!({"subject": subject}));
-    for (tag, artifact_type) in [("tagged-artifact1", EXAMPLE), ("tagged-artifact2", "application/vnd.example.two")] {
+    for (tag, artifact_type) in
+        [("tagged-artifact1", EXAMPLE), ("tagged-artifact2", "application/vnd.example.two")]
+    {
         kind.artifact(artifact_type, json!({"subject": subject, "annotations": {"for": tag}}));
         kind.tag(tag);
     }
@@ -322,9 +331,7 @@ fn tags_as_parameters_of_both_algorithms() {
 
 #[test]
 fn sparse_images_and_indexes_where_all_may_be_missing() {
-    let absent = |media_type: &str, size: usize| {
-        json!({"mediaType": media_type, "digest": sha256(&fresh_bytes(size)), "size": size})
-    };
+    let absent = |media_type: &str, size: usize| json!({"mediaType": media_type, "digest": sha256(&fresh_bytes(size)), "size": size});
     let mut kind = Kind::default();
     let layer = kind.blob(content::OCI_LAYER, fresh_bytes(100));
     let child = kind.image(0, json!({"layers": [absent(content::OCI_LAYER, 500), layer]}));

@@ -30,11 +30,33 @@ fn b32_asking_for_a_blob_renews_its_lease() {
         // A GET is no promise.
         client.get(&unasked).status == 404
     });
-    client.put_manifest(&repository, "lost", &content::image(&kept, &[&left])).refuses(404, "MANIFEST_BLOB_UNKNOWN");
+    client
+        .put_manifest(&repository, "lost", &content::image(&kept, &[&left]))
+        .refuses(404, "MANIFEST_BLOB_UNKNOWN");
     client.put_manifest(&repository, "kept", &content::image(&kept, &[])).expect(201);
     // From here on the manifest holds it, for as long as another lease takes to end.
     client.push_blob(&repository, &left);
     super::eventually("another lease ends", || client.get(&unasked).status == 404);
     client.get(&asked).expect(200);
     client.delete(&asked).refuses(405, "UNSUPPORTED");
+}
+
+/// A deleted manifest can be restored, so its blobs are kept; nobody reads them meanwhile, not even who could before.
+#[test]
+fn b32_blobs_of_a_deleted_manifest_are_unknown_until_they_are_pushed_again() {
+    let client = BRIEF.signed_in("alice");
+    let repository = BRIEF.repository("alice");
+    let layer = fresh_bytes(300);
+    client.push_blob(&repository, b"{}");
+    let target = blob(&repository, &client.push_blob(&repository, &layer));
+    let image = content::image(b"{}", &[&layer]);
+    client.put_manifest(&repository, "latest", &image).expect(201);
+    let digest = content::sha256(&content::bytes(&image));
+    client.delete(&super::manifest(&repository, &digest)).expect(202);
+    super::eventually("the upload's own lease ends", || client.get(&target).status == 404);
+    client.put_manifest(&repository, "again", &image).refuses(404, "MANIFEST_BLOB_UNKNOWN");
+    client.push_blob(&repository, b"{}");
+    client.push_blob(&repository, &layer);
+    client.put_manifest(&repository, "again", &image).expect(201);
+    assert!(client.get(&target).expect(200).body == layer);
 }

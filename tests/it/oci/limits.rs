@@ -14,10 +14,8 @@ static SMALL: Shared = Shared::new(&[
 ]);
 
 /// Sessions that nobody goes on with live for four seconds.
-static SHORT: Shared = Shared::new(&[
-    ("PACKHOUSE_LIMITS_SESSION_TTL", "4s"),
-    ("PACKHOUSE_LIMITS_SESSIONS_PER_CALLER", "2"),
-]);
+static SHORT: Shared =
+    Shared::new(&[("PACKHOUSE_LIMITS_SESSION_TTL", "4s"), ("PACKHOUSE_LIMITS_SESSIONS_PER_CALLER", "2")]);
 
 const LAYER: usize = 100_000;
 
@@ -37,7 +35,9 @@ fn b24_a_blob_over_the_limit_is_413_by_every_way_and_nothing_of_it_stays() {
     client.delete(&place).expect(204);
 
     let place = client.begin(&repository);
-    client.send_chunked("PATCH", &place, &[], &[&over[..50_000], &over[50_000..]]).refuses(413, "SIZE_INVALID");
+    client
+        .send_chunked("PATCH", &place, &[], &[&over[..50_000], &over[50_000..]])
+        .refuses(413, "SIZE_INVALID");
     client.delete(&place).expect(204);
 
     // Each chunk within the limit, all of them not.
@@ -64,7 +64,8 @@ fn b24_a_blob_of_exactly_the_limit_is_taken() {
 fn b10_a_manifest_over_the_limit_is_413() {
     let client = SMALL.signed_in("manifests");
     let repository = SMALL.repository("manifests");
-    let empty = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    let empty =
+        br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
     let mut exact = empty.to_vec();
     exact.resize(20_000, b' ');
     let typed = [("Content-Type", OCI_INDEX)];

@@ -42,7 +42,8 @@ fn round_trip(client: &Client, repository: &str, media_type: &str, bytes: &[u8])
 #[test]
 fn b07_the_bytes_of_a_manifest_are_kept_bit_for_bit() {
     let (client, repository, config) = with_blob();
-    let body = format!("\"schemaVersion\":2,\"mediaType\":\"{OCI_MANIFEST}\",\"config\":{config},\"layers\":[]");
+    let body =
+        format!("\"schemaVersion\":2,\"mediaType\":\"{OCI_MANIFEST}\",\"config\":{config},\"layers\":[]");
     for bytes in [
         format!("{{{body}}}"),
         format!("\n\t {{{body}}} \r\n\n"),
@@ -59,7 +60,8 @@ fn b07_the_bytes_of_a_manifest_are_kept_bit_for_bit() {
 #[test]
 fn b07_a_manifest_of_four_megabytes_is_kept() {
     let (client, repository, config) = with_blob();
-    let head = format!("{{\"schemaVersion\":2,\"mediaType\":\"{OCI_MANIFEST}\",\"config\":{config},\"layers\":[]");
+    let head =
+        format!("{{\"schemaVersion\":2,\"mediaType\":\"{OCI_MANIFEST}\",\"config\":{config},\"layers\":[]");
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(b",\"annotations\":{\"large\":\"");
     bytes.resize((4 << 20) - 3, b'A');
@@ -136,7 +138,8 @@ fn b09_schema_1_is_refused_with_advice() {
     let bytes = br#"{"schemaVersion":1,"name":"a/b","tag":"c","architecture":"amd64","fsLayers":[],"history":[],"signatures":[]}"#;
     for kind in ["v1+json", "v1+prettyjws"] {
         let media_type = format!("application/vnd.docker.distribution.manifest.{kind}");
-        let answer = put(&client, &manifest(&repository, "old"), &media_type, bytes).refuses(400, "MANIFEST_INVALID");
+        let answer =
+            put(&client, &manifest(&repository, "old"), &media_type, bytes).refuses(400, "MANIFEST_INVALID");
         assert!(answer.text().contains("schema 2"), "it says what to do: {}", answer.text());
     }
     put(&client, &manifest(&repository, "old"), "application/json", bytes).refuses(400, "MANIFEST_INVALID");
@@ -207,7 +210,9 @@ fn b09_ambiguous_and_malformed_manifests_are_refused_and_leave_nothing() {
 #[test]
 fn b09_a_media_type_that_no_header_could_carry_is_refused() {
     let (client, repository, _) = with_blob();
-    for media_type in ["no-slash", "a/b c", "a/\u{e9}", "a/b\r\nX-Injected: 1", &format!("a/{}", "b".repeat(300))] {
+    for media_type in
+        ["no-slash", "a/b c", "a/\u{e9}", "a/b\r\nX-Injected: 1", &format!("a/{}", "b".repeat(300))]
+    {
         let document = json!({"schemaVersion": 2, "mediaType": media_type});
         let answer = client.put(&manifest(&repository, "typed"), &content::bytes(&document));
         assert_eq!((answer.status, answer.code().as_str()), (400, "MANIFEST_INVALID"), "{media_type:?}");
@@ -225,7 +230,8 @@ fn b10_nesting_is_bounded() {
     }
     let wide = format!("[{}]", vec!["{}"; 300_000].join(","));
     let bytes = format!("{{\"schemaVersion\":2,\"config\":{config},\"layers\":{wide}}}");
-    put(&client, &manifest(&repository, "wide"), OCI_MANIFEST, bytes.as_bytes()).refuses(400, "MANIFEST_INVALID");
+    put(&client, &manifest(&repository, "wide"), OCI_MANIFEST, bytes.as_bytes())
+        .refuses(400, "MANIFEST_INVALID");
 }
 
 #[test]
@@ -238,11 +244,22 @@ fn b14_what_a_client_accepts_never_changes_what_it_gets() {
     let several = format!("{DOCKER_MANIFEST}, {list}, */*;q=0.1");
     for (tag, value) in [("image", &image), ("index", &index)] {
         let media_type = value["mediaType"].as_str().unwrap();
-        for accept in ["", "*/*", "application/*", "application/json", "text/html", DOCKER_MANIFEST, media_type, &several] {
-            let answer = client.send("GET", &manifest(&repository, tag), &[("Accept", accept)], b"").expect(200);
+        for accept in [
+            "",
+            "*/*",
+            "application/*",
+            "application/json",
+            "text/html",
+            DOCKER_MANIFEST,
+            media_type,
+            &several,
+        ] {
+            let answer =
+                client.send("GET", &manifest(&repository, tag), &[("Accept", accept)], b"").expect(200);
             assert_eq!(answer.header("content-type"), Some(media_type), "{accept}");
             assert!(answer.body == content::bytes(value));
-            let head = client.send("HEAD", &manifest(&repository, tag), &[("Accept", accept)], b"").expect(200);
+            let head =
+                client.send("HEAD", &manifest(&repository, tag), &[("Accept", accept)], b"").expect(200);
             assert_eq!(head.header("docker-content-digest"), answer.header("docker-content-digest"));
         }
     }

@@ -75,8 +75,11 @@ fn b33_what_cannot_be_mounted_becomes_an_upload() {
     let into = DAEMON.repository("alice");
     client.push_image(&from, "latest", 1);
     let absent = DAEMON.repository("alice");
-    let sources = [Some(from.as_str()), Some(absent.as_str()), Some("nobody-here/app"), Some("one-component"), None];
-    for source in sources.into_iter().chain([Some("UPPER/CASE"), Some("a//b"), Some("..%2f..%2fetc"), Some("")]) {
+    let sources =
+        [Some(from.as_str()), Some(absent.as_str()), Some("nobody-here/app"), Some("one-component"), None];
+    for source in
+        sources.into_iter().chain([Some("UPPER/CASE"), Some("a//b"), Some("..%2f..%2fetc"), Some("")])
+    {
         let bytes = fresh_bytes(64);
         let answer = mount(&client, &into, &sha256(&bytes), source);
         is_a_session(&client, &into, answer, &bytes);
@@ -91,8 +94,15 @@ fn b33_what_cannot_be_mounted_becomes_an_upload() {
 fn shape(answer: &Response, digest: &str) -> (u16, BTreeMap<String, String>, Vec<u8>) {
     let id = answer.header("docker-upload-uuid").unwrap_or("none").to_owned();
     let shown = |value: &String| value.replace(&id, "ID").replace(digest, "DIGEST");
-    let kept = answer.headers.iter().filter(|(name, _)| !matches!(name.to_lowercase().as_str(), "date" | "x-request-id"));
-    (answer.status, kept.map(|(name, value)| (name.to_lowercase(), shown(value))).collect(), answer.body.clone())
+    let kept = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| !matches!(name.to_lowercase().as_str(), "date" | "x-request-id"));
+    (
+        answer.status,
+        kept.map(|(name, value)| (name.to_lowercase(), shown(value))).collect(),
+        answer.body.clone(),
+    )
 }
 
 /// zot's CVE-2024-39897 and its like: no mount tells, or gives, what others have (T010, T011).
@@ -101,15 +111,17 @@ fn b33_what_one_may_not_read_answers_like_what_does_not_exist() {
     let (alice, secret) = alice();
     let (bob, into) = bob();
     bob.push_image(&into, "latest", 1);
-    for size in [100, 50_000] {
+    let bearer =
+        DAEMON.anonymous().bearer(&super::auth::token(&bob, &format!("repository:{into}:pull,push")));
+    for (bob, size) in [(&bob, 100), (&bob, 50_000), (&bearer, 100), (&bearer, 50_000)] {
         let canary = fresh_bytes(size);
         let digest = alice.push_blob(&secret, &canary);
         let never = sha256(&fresh_bytes(size));
         let absent = DAEMON.repository("alice");
         for source in [Some(secret.as_str()), None] {
-            let private = mount(&bob, &into, &digest, source);
-            let random = mount(&bob, &into, &never, source);
-            let nowhere = mount(&bob, &into, &digest, source.map(|_| absent.as_str()));
+            let private = mount(bob, &into, &digest, source);
+            let random = mount(bob, &into, &never, source);
+            let nowhere = mount(bob, &into, &digest, source.map(|_| absent.as_str()));
             assert_eq!(shape(&private, &digest), shape(&random, &never));
             assert_eq!(shape(&private, &digest), shape(&nowhere, &digest));
             assert_eq!(private.status, 202);

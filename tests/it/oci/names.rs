@@ -29,7 +29,17 @@ fn b04_names_of_every_grammatical_form_work() {
     let deep = format!("alice/{}", vec!["a"; 100].join("/"));
     let long = format!("alice/{}", "n".repeat(249));
     assert_eq!(long.len(), 255);
-    for name in ["alice/a", "alice/0", "alice/a.b", "alice/a_b", "alice/a__b", "alice/a---b", "alice/a-b_c.d/e", &deep, &long] {
+    for name in [
+        "alice/a",
+        "alice/0",
+        "alice/a.b",
+        "alice/a_b",
+        "alice/a__b",
+        "alice/a---b",
+        "alice/a-b_c.d/e",
+        &deep,
+        &long,
+    ] {
         works(&client, name);
     }
 }
@@ -63,10 +73,38 @@ fn b04_what_is_no_name_is_400_and_touches_nothing() {
     let client = DAEMON.signed_in("alice");
     let over = format!("alice/{}", "n".repeat(250));
     let names = [
-        "alice/A", "Alice/a", "alice/a.", "alice/.a", "alice/-a", "alice/a-", "alice/a..b", "alice/a___b", "alice/a._b",
-        "alice/_oci", "alice//a", "alice/", "/alice/a", "alice/./a", "alice/..", "alice/../bob/a", "../alice/a",
-        "alice/a%2fb", "alice%2fa", "alice/%61", "alice/%2e%2e/a", "alice/a%00", "alice/a%20b", "alice/a+b", "alice/a~b",
-        "alice/a:b", "alice/a@b", "alice/a\\b", "a_b/c", "a--b/c", "-a/b", &over,
+        "alice/A",
+        "Alice/a",
+        "alice/a.",
+        "alice/.a",
+        "alice/-a",
+        "alice/a-",
+        "alice/a..b",
+        "alice/a___b",
+        "alice/a._b",
+        "alice/_oci",
+        "alice//a",
+        "alice/",
+        "/alice/a",
+        "alice/./a",
+        "alice/..",
+        "alice/../bob/a",
+        "../alice/a",
+        "alice/a%2fb",
+        "alice%2fa",
+        "alice/%61",
+        "alice/%2e%2e/a",
+        "alice/a%00",
+        "alice/a%20b",
+        "alice/a+b",
+        "alice/a~b",
+        "alice/a:b",
+        "alice/a@b",
+        "alice/a\\b",
+        "a_b/c",
+        "a--b/c",
+        "-a/b",
+        &over,
     ];
     let digest = sha256(b"x");
     for name in names {
@@ -105,7 +143,8 @@ fn b04_a_name_of_one_component_is_unknown_and_the_answer_says_what_to_write() {
         ("GET", manifest("alpine", "latest")),
         ("GET", "/v2/alpine/tags/list".into()),
     ] {
-        let answer = client.send(method, &target, &[("Content-Type", OCI_INDEX)], b"").refuses(404, "NAME_UNKNOWN");
+        let answer =
+            client.send(method, &target, &[("Content-Type", OCI_INDEX)], b"").refuses(404, "NAME_UNKNOWN");
         assert!(answer.text().contains("/alpine"), "{}", answer.text());
     }
 }
@@ -117,13 +156,18 @@ fn b04_an_unknown_owner_is_like_one_where_one_may_not_create() {
     let (bob, _) = bob();
     bob.push_image(&DAEMON.repository("bob"), "latest", 1);
     let absent = DAEMON.number();
-    for method_and_path in ["POST blobs/uploads/", "PUT manifests/latest", "GET manifests/latest", "GET tags/list"] {
+    for method_and_path in
+        ["POST blobs/uploads/", "PUT manifests/latest", "GET manifests/latest", "GET tags/list"]
+    {
         let (method, path) = method_and_path.split_once(' ').unwrap();
         let answers = ["bob", "nobody-here"].map(|owner| {
             let target = format!("/v2/{owner}/absent{absent}/{path}");
             alice.send(method, &target, &[("Content-Type", OCI_INDEX)], b"").refuses(404, "NAME_UNKNOWN")
         });
-        assert_eq!(answers[0].text().replace("bob", "OWNER"), answers[1].text().replace("nobody-here", "OWNER"));
+        assert_eq!(
+            answers[0].text().replace("bob", "OWNER"),
+            answers[1].text().replace("nobody-here", "OWNER")
+        );
         let anonymous = ["bob", "nobody-here"].map(|owner| {
             let target = format!("/v2/{owner}/absent{absent}/{path}");
             let answer = DAEMON.anonymous().send(method, &target, &[("Content-Type", OCI_INDEX)], b"");
@@ -170,8 +214,17 @@ fn b06_what_is_no_digest_is_400_everywhere() {
         }
         if digest.contains(':') {
             for method in ["GET", "PUT", "DELETE"] {
-                let answer = client.send(method, &manifest(&repository, digest), &[("Content-Type", OCI_INDEX)], b"{}");
-                assert_eq!((answer.status, answer.code().as_str()), (400, "DIGEST_INVALID"), "{method} {digest}");
+                let answer = client.send(
+                    method,
+                    &manifest(&repository, digest),
+                    &[("Content-Type", OCI_INDEX)],
+                    b"{}",
+                );
+                assert_eq!(
+                    (answer.status, answer.code().as_str()),
+                    (400, "DIGEST_INVALID"),
+                    "{method} {digest}"
+                );
             }
         }
     }
@@ -183,7 +236,9 @@ fn b06_what_is_no_digest_is_400_everywhere() {
 #[test]
 fn b06_bytes_that_are_no_text_are_400() {
     let (client, repository) = alice();
-    let head = |target: &str| format!("{target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", client.address());
+    let head = |target: &str| {
+        format!("{target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", client.address())
+    };
     for target in [
         format!("GET /v2/{repository}/manifests/\u{e9}"),
         format!("GET /v2/{repository}/blobs/sha256:\u{661}"),

@@ -35,7 +35,11 @@ fn b58_single_open_and_suffix_ranges() {
             let answer = part(&client, &target, &range);
             assert_eq!(answer.status, 206, "{range}");
             assert_eq!(answer.header("content-range"), Some(format!("bytes {first}-{last}/{size}").as_str()));
-            assert_eq!(answer.header("content-length"), Some((last - first + 1).to_string().as_str()), "{range}");
+            assert_eq!(
+                answer.header("content-length"),
+                Some((last - first + 1).to_string().as_str()),
+                "{range}"
+            );
             assert_eq!(answer.header("accept-ranges"), Some("bytes"));
             assert_eq!(answer.header("content-type"), Some("application/octet-stream"));
             assert!(answer.header("etag").is_some() && answer.header("docker-content-digest").is_some());
@@ -49,8 +53,13 @@ fn b58_what_lies_in_no_blob_is_416_and_says_the_size() {
     let (client, repository) = alice();
     for size in SIZES {
         let target = blob(&repository, &client.push_blob(&repository, &fresh_bytes(size)));
-        let beyond = [format!("bytes={size}-"), format!("bytes={}-{}", size + 5, size + 9), "bytes=-0".into()];
-        for range in beyond.iter().map(String::as_str).chain(["bytes=500-0", "bytes=1-0", "bytes=99999999999999999999-"]) {
+        let beyond =
+            [format!("bytes={size}-"), format!("bytes={}-{}", size + 5, size + 9), "bytes=-0".into()];
+        for range in beyond.iter().map(String::as_str).chain([
+            "bytes=500-0",
+            "bytes=1-0",
+            "bytes=99999999999999999999-",
+        ]) {
             let answer = part(&client, &target, range).refuses(416, "RANGE_INVALID");
             assert_eq!(answer.header("content-range"), Some(format!("bytes */{size}").as_str()), "{range}");
         }
@@ -74,7 +83,9 @@ fn b58_what_is_no_range_is_ignored() {
     let (client, repository) = alice();
     let bytes = fresh_bytes(2048);
     let target = blob(&repository, &client.push_blob(&repository, &bytes));
-    for range in ["", "bytes", "bytes=", "lines=1-2", "bytes=a-b", "bytes=+1-2", "bytes=-", "bytes=1", "bytes=0-1,x"] {
+    for range in
+        ["", "bytes", "bytes=", "lines=1-2", "bytes=a-b", "bytes=+1-2", "bytes=-", "bytes=1", "bytes=0-1,x"]
+    {
         let answer = part(&client, &target, range).expect(200);
         assert_eq!(answer.header("content-range"), None, "{range:?}");
         assert!(answer.body == bytes, "{range:?}");
@@ -106,7 +117,9 @@ fn parts(answer: &Response, size: usize) -> Vec<(usize, usize, Vec<u8>)> {
         let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
         let bytes = &body[head + 4..][..=last - first];
         found.push((first, last, bytes.to_vec()));
-        rest = body[head + 4 + bytes.len()..].strip_prefix(delimiter.as_slice()).expect("a boundary ends a part");
+        rest = body[head + 4 + bytes.len()..]
+            .strip_prefix(delimiter.as_slice())
+            .expect("a boundary ends a part");
     }
     assert!(rest.starts_with(b"--"), "the last boundary says so");
     found
@@ -148,7 +161,8 @@ fn b58_greedy_ranges_get_the_blob_once() {
     let (client, repository) = alice();
     let bytes = fresh_bytes(2048);
     let target = blob(&repository, &client.push_blob(&repository, &bytes));
-    let many = format!("bytes={}", (0..1000).map(|index| format!("{index}-{index}")).collect::<Vec<_>>().join(","));
+    let many =
+        format!("bytes={}", (0..1000).map(|index| format!("{index}-{index}")).collect::<Vec<_>>().join(","));
     let overlapping = format!("bytes={}", ["0-"; 50].join(","));
     for range in [many.as_str(), &overlapping, "bytes=0-2047,0-2047"] {
         let answer = part(&client, &target, range);

@@ -181,7 +181,8 @@ fn b17_long_lists_come_in_pages_of_bounded_size() {
     for query in ["?artifactType=even/x", "?artifactType=even/x&artifactType=none/x"] {
         let (_, mut found) = pages(&client, referrers(&repository, &subject) + query);
         found.sort();
-        let mut even: Vec<String> = pushed.iter().filter(|(_, even)| *even).map(|(digest, _)| digest.clone()).collect();
+        let mut even: Vec<String> =
+            pushed.iter().filter(|(_, even)| *even).map(|(digest, _)| digest.clone()).collect();
         even.sort();
         assert_eq!(found, even, "the filter is kept from page to page");
     }
@@ -220,7 +221,11 @@ fn b17_what_a_fallback_tag_lists_is_listed() {
     let mut fallback = content::index(&[&value]);
     fallback["manifests"][0]["artifactType"] = json!("a/b");
     client.put_manifest(&repository, &subject.replace(':', "-"), &fallback).expect(201);
-    assert_eq!(digests(&client.get(&referrers(&repository, &subject))), [digest], "once, and not the index itself");
+    assert_eq!(
+        digests(&client.get(&referrers(&repository, &subject))),
+        [digest],
+        "once, and not the index itself"
+    );
 }
 
 #[test]
@@ -235,7 +240,9 @@ fn b18_every_put_with_a_subject_says_so() {
         with["subject"] = json!({"mediaType": OCI_MANIFEST, "digest": subject, "size": 3});
         for value in [with, referring(&subject, None)] {
             let bytes = content::bytes(&value);
-            for reference in [sha256(&bytes), sha512(&bytes), "tag".into(), format!("{}?tag=a&tag=b", sha256(&bytes))] {
+            for reference in
+                [sha256(&bytes), sha512(&bytes), "tag".into(), format!("{}?tag=a&tag=b", sha256(&bytes))]
+            {
                 let stored = client.put_manifest(&repository, &reference, &value).expect(201);
                 assert_eq!(stored.header("oci-subject"), Some(subject.as_str()), "{reference}");
             }

@@ -13,7 +13,9 @@ fn b35_a_cancelled_session_is_gone() {
         assert!(cancelled.body.is_empty());
         client.get(&place).refuses(404, "BLOB_UPLOAD_UNKNOWN");
         client.patch(&place, &[], b"x").refuses(404, "BLOB_UPLOAD_UNKNOWN");
-        client.put(&and(&place, &format!("digest={}", sha256(&bytes))), b"").refuses(404, "BLOB_UPLOAD_UNKNOWN");
+        client
+            .put(&and(&place, &format!("digest={}", sha256(&bytes))), b"")
+            .refuses(404, "BLOB_UPLOAD_UNKNOWN");
         client.delete(&place).refuses(404, "BLOB_UPLOAD_UNKNOWN");
         client.head(&blob(&repository, &sha256(&bytes))).expect(404);
     }
@@ -68,7 +70,9 @@ fn a_session_belongs_to_its_repository() {
     assert_ne!(place, elsewhere);
     client.get(&elsewhere).refuses(404, "BLOB_UPLOAD_UNKNOWN");
     client.patch(&elsewhere, &[], b"c").refuses(404, "BLOB_UPLOAD_UNKNOWN");
-    client.put(&and(&elsewhere, &format!("digest={}", sha256(b"ab"))), b"").refuses(404, "BLOB_UPLOAD_UNKNOWN");
+    client
+        .put(&and(&elsewhere, &format!("digest={}", sha256(b"ab"))), b"")
+        .refuses(404, "BLOB_UPLOAD_UNKNOWN");
     client.delete(&elsewhere).refuses(404, "BLOB_UPLOAD_UNKNOWN");
     client.put(&and(&place, &format!("digest={}", sha256(b"ab"))), b"").expect(201);
 }
@@ -92,7 +96,8 @@ fn an_id_that_was_never_given_out_is_unknown_however_it_is_spelled() {
     let long = "a".repeat(10_000);
     let upper = id.to_uppercase();
     let extended = format!("{id}0");
-    let ids = ["0", &id[1..], &extended, &upper, "..", "%2e%2e", "%00", &long, "0123456789abcdef0123456789abcdef"];
+    let ids =
+        ["0", &id[1..], &extended, &upper, "..", "%2e%2e", "%00", &long, "0123456789abcdef0123456789abcdef"];
     for id in ids.into_iter().filter(|other| **other != *id) {
         let target = format!("{}{id}", uploads(&repository));
         let answers = [

@@ -13,7 +13,9 @@ use crate::support::{
 /// An index that says nothing but its number.
 fn numbered(number: usize) -> Vec<u8> {
     let annotations = json!({"number": number.to_string()});
-    content::bytes(&json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "annotations": annotations}))
+    content::bytes(
+        &json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [], "annotations": annotations}),
+    )
 }
 
 fn put(client: &Client, repository: &str, reference: &str, number: usize) -> Response {
@@ -39,7 +41,8 @@ fn list(client: &Client, repository: &str, query: &str) -> (Vec<String>, Option<
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let value = answer.json();
     assert_eq!(value["name"], repository);
-    let tags = value["tags"].as_array().expect("never null").iter().map(|tag| tag.as_str().unwrap().to_owned());
+    let tags =
+        value["tags"].as_array().expect("never null").iter().map(|tag| tag.as_str().unwrap().to_owned());
     (tags.collect(), answer.header("link").map(next))
 }
 
@@ -64,7 +67,12 @@ fn b05_a_tag_is_1_to_128_of_its_characters() {
     let long = "x".repeat(129);
     for tag in [".a", "-a", &long, "a%20b", "a+b", "a%2fb", "%61", "a~", "a@b", "", "%00", "a%0d%0ab"] {
         for method in ["GET", "PUT", "DELETE"] {
-            let answer = client.send(method, &manifest(&repository, tag), &[("Content-Type", OCI_INDEX)], &numbered(5));
+            let answer = client.send(
+                method,
+                &manifest(&repository, tag),
+                &[("Content-Type", OCI_INDEX)],
+                &numbered(5),
+            );
             assert_eq!((answer.status, answer.code().as_str()), (400, "TAG_INVALID"), "{method} {tag:?}");
         }
     }
@@ -101,7 +109,24 @@ fn b05_a_tag_is_never_taken_for_a_digest_nor_the_reverse() {
 
 #[test]
 fn b15_tags_are_listed_bytewise_whole_or_in_pages() {
-    let mut tags = vec!["a", "a-b", "a.b", "aB", "aa", "A", "B", "Z", "_", "0", "10", "9", "z", "a_b", "math", "math-voila"];
+    let mut tags = vec![
+        "a",
+        "a-b",
+        "a.b",
+        "aB",
+        "aa",
+        "A",
+        "B",
+        "Z",
+        "_",
+        "0",
+        "10",
+        "9",
+        "z",
+        "a_b",
+        "math",
+        "math-voila",
+    ];
     let (client, repository) = tagged(&tags);
     tags.sort_unstable();
     assert_eq!(list(&client, &repository, ""), (tags.iter().map(|tag| (*tag).to_owned()).collect(), None));
@@ -175,6 +200,9 @@ fn many_tags_in_one_put() {
     let named: Vec<&str> = stored.header("oci-tag").unwrap().split(',').map(str::trim).collect();
     assert_eq!(named, tags);
     assert_eq!(list(&client, &repository, "").0, tags);
+    // One named twice is one.
+    put(&client, &repository, &format!("{digest}?tag=twice&tag=twice"), 1).expect(201);
+    client.get(&manifest(&repository, "twice")).expect(200);
     // SHA-512 manifests have no other way to a tag.
     let digest = sha512(&numbered(2));
     put(&client, &repository, &format!("{digest}?tag=big&tag=t00"), 2).expect(201);

@@ -1,7 +1,10 @@
 //! Ways for a blob to arrive.
 
 use super::{alice, and, bare, blob, fresh_bytes, location, uploads};
-use crate::support::{Client, Response, content::{sha256, sha512}};
+use crate::support::{
+    Client, Response,
+    content::{sha256, sha512},
+};
 
 /// Around everything that is treated differently by size: nothing, a byte, what stays in metadata, what becomes a file.
 const SIZES: [usize; 6] = [0, 1, 16 << 10, (16 << 10) + 1, 100_000, 300_000];
@@ -38,7 +41,8 @@ const WAYS: [(&str, Way); 8] = [
     }),
     ("a streamed PATCH, then a streamed PUT", |client, repository, bytes, digest| {
         let (first, last) = bytes.split_at(bytes.len() / 2);
-        let patched = client.send_chunked("PATCH", &client.begin(repository), &[], &pieces(first)).expect(202);
+        let patched =
+            client.send_chunked("PATCH", &client.begin(repository), &[], &pieces(first)).expect(202);
         let place = and(&location(&patched), &format!("digest={digest}"));
         client.send_chunked("PUT", &place, &[], &pieces(last))
     }),
@@ -167,7 +171,11 @@ fn b34_every_answer_about_a_session_says_where_it_goes_on() {
     let id = begun.header("docker-upload-uuid").expect("docker reads it").to_owned();
     assert_eq!(begun.header("range"), Some("0-0"));
     assert_eq!(begun.header("content-length"), Some("0"));
-    assert_eq!(bare(&location(&begun)), format!("{}{id}", uploads(&repository)), "relative; the id is its last part");
+    assert_eq!(
+        bare(&location(&begun)),
+        format!("{}{id}", uploads(&repository)),
+        "relative; the id is its last part"
+    );
     let says = |answer: &Response, at: usize| {
         assert_eq!(location(answer), format!("{}{id}?at={at}", uploads(&repository)));
         assert_eq!(answer.header("range"), Some(format!("0-{}", at.saturating_sub(1)).as_str()));
@@ -207,7 +215,9 @@ fn b30_a_session_closed_with_a_wrong_digest_is_closed() {
         let place = location(&client.patch(&client.begin(&repository), &[], &bytes).expect(202));
         client.put(&and(&place, &format!("digest={}", sha256(b"other"))), b"").refuses(400, "DIGEST_INVALID");
         client.get(&place).refuses(404, "BLOB_UPLOAD_UNKNOWN");
-        client.put(&and(&place, &format!("digest={}", sha256(&bytes))), b"").refuses(404, "BLOB_UPLOAD_UNKNOWN");
+        client
+            .put(&and(&place, &format!("digest={}", sha256(&bytes))), b"")
+            .refuses(404, "BLOB_UPLOAD_UNKNOWN");
     }
 }
 
@@ -221,7 +231,9 @@ fn b30_nothing_but_the_very_bytes_goes_under_a_digest() {
     flipped[12_345] ^= 1;
     let longer = [bytes.as_slice(), b"\0"].concat();
     for other in [&bytes[..19_999], &longer, &flipped, b"", &fresh_bytes(20_000)] {
-        client.post(&format!("{}?digest={digest}", uploads(&repository)), other).refuses(400, "DIGEST_INVALID");
+        client
+            .post(&format!("{}?digest={digest}", uploads(&repository)), other)
+            .refuses(400, "DIGEST_INVALID");
         client.head(&blob(&repository, &digest)).expect(404);
     }
     client.post(&format!("{}?digest={digest}", uploads(&repository)), &bytes).expect(201);
@@ -234,7 +246,9 @@ fn a_session_is_closed_with_a_digest_or_not_at_all() {
     client.put(&place, b"x").refuses(400, "DIGEST_INVALID");
     for digest in ["", "sha256", "sha256:", "sha256:xyz", "md5:d41d8cd98f00b204e9800998ecf8427e"] {
         client.put(&and(&place, &format!("digest={digest}")), b"x").refuses(400, "DIGEST_INVALID");
-        client.post(&format!("{}?digest={digest}", uploads(&repository)), b"x").refuses(400, "DIGEST_INVALID");
+        client
+            .post(&format!("{}?digest={digest}", uploads(&repository)), b"x")
+            .refuses(400, "DIGEST_INVALID");
     }
     // None of that touched the session.
     client.put(&and(&place, &format!("digest={}", sha256(b"x"))), b"x").expect(201);

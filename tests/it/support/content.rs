@@ -47,8 +47,10 @@ pub fn image(config: &[u8], layers: &[&[u8]]) -> Value {
 }
 
 pub fn index(children: &[&Value]) -> Value {
-    let children: Vec<_> =
-        children.iter().map(|child| descriptor(child["mediaType"].as_str().unwrap(), &bytes(child))).collect();
+    let children: Vec<_> = children
+        .iter()
+        .map(|child| descriptor(child["mediaType"].as_str().unwrap(), &bytes(child)))
+        .collect();
     json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children})
 }
 

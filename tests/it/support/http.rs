@@ -18,7 +18,10 @@ pub struct Response {
 
 impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -118,7 +121,13 @@ impl Client {
     }
 
     /// Sends a body in chunks, without a length.
-    pub fn send_chunked(&self, method: &str, target: &str, headers: &[(&str, &str)], chunks: &[&[u8]]) -> Response {
+    pub fn send_chunked(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        chunks: &[&[u8]],
+    ) -> Response {
         let mut stream = self.open(method, target, headers, None);
         for chunk in chunks {
             let _ = write!(stream, "{:x}\r\n", chunk.len());
@@ -130,10 +139,17 @@ impl Client {
     }
 
     /// Opens a connection and sends a request's head; the body is the caller's.
-    pub fn open(&self, method: &str, target: &str, headers: &[(&str, &str)], length: Option<u64>) -> TcpStream {
+    pub fn open(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        length: Option<u64>,
+    ) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
+        let mut head =
+            format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
         match length {
             Some(0) if method == "GET" || method == "HEAD" => {}
             Some(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
@@ -169,8 +185,10 @@ pub fn read(stream: &mut TcpStream, head_only: bool) -> Response {
             break;
         }
     }
-    let (mut response, body) = split(&bytes).unwrap_or_else(|| panic!("no head: {:?}", String::from_utf8_lossy(&bytes)));
-    response.body = if response.header("transfer-encoding").is_some() { unchunk(body) } else { body.to_vec() };
+    let (mut response, body) =
+        split(&bytes).unwrap_or_else(|| panic!("no head: {:?}", String::from_utf8_lossy(&bytes)));
+    response.body =
+        if response.header("transfer-encoding").is_some() { unchunk(body) } else { body.to_vec() };
     if let Some(length) = response.header("content-length").and_then(|text| text.parse::<usize>().ok()) {
         assert!(head_only || response.status == 304 || response.body.len() == length, "a body cut short");
     }

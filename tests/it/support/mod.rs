@@ -39,8 +39,13 @@ impl Server {
     pub fn with(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let mut server =
-            Self { child: Mutex::new(None), address: String::new(), metrics: String::new(), folder, settings };
+        let mut server = Self {
+            child: Mutex::new(None),
+            address: String::new(),
+            metrics: String::new(),
+            folder,
+            settings,
+        };
         server.boot();
         server
     }
@@ -62,7 +67,11 @@ impl Server {
     }
 
     fn boot(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
         let metrics = free_port();
         let mut command = Command::new(PROGRAM);
         command.args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", &metrics]);
@@ -78,7 +87,8 @@ impl Server {
         stdout.read_line(&mut line).unwrap();
         // Whatever else it prints must not fill the pipe.
         std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-        let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}\n{}", self.log()));
+        let address =
+            line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{line:?}\n{}", self.log()));
         self.address = address.split_once("://").unwrap().1.to_owned();
         self.metrics = metrics;
         *self.child.lock().unwrap() = Some(child);
@@ -90,10 +100,26 @@ impl Server {
         self.boot();
     }
 
+    /// The same with further settings.
+    pub fn crash_and_restart_with(&mut self, settings: &[(&str, &str)]) {
+        self.settings.extend(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        self.crash_and_restart();
+    }
+
     /// Ends the daemon with SIGTERM; says how it ended.
     pub fn terminate(&self) -> std::process::ExitStatus {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, name: &str) {
+        run(Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]));
+    }
+
+    /// Waits for the daemon's end; says how it ended.
+    pub fn ended(&self) -> std::process::ExitStatus {
         let mut child = self.child.lock().unwrap().take().unwrap();
-        run(Command::new("kill").args(["-TERM", &child.id().to_string()]));
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = child.try_wait().unwrap() {
@@ -145,6 +171,15 @@ impl Server {
             args.extend(["--scope", scope]);
         }
         self.admin_ok(&args)
+    }
+
+    /// Ends every token of a user.
+    pub fn revoke_tokens(&self, user: &str) {
+        let listed = self.admin_ok(&["token", "list", "--user", user, "--json"]);
+        let tokens: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        for token in tokens.as_array().unwrap() {
+            self.admin_ok(&["token", "revoke", token["id"].as_str().unwrap()]);
+        }
     }
 
     /// A client that signs in with a token with every scope for packages, by Basic. The user is added if need be.

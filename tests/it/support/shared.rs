@@ -23,7 +23,12 @@ pub struct Shared {
 impl Shared {
     /// A daemon with some settings, as `PACKHOUSE_…` variables.
     pub const fn new(settings: &'static [(&'static str, &'static str)]) -> Self {
-        Self { settings, server: OnceLock::new(), clients: Mutex::new(BTreeMap::new()), next: AtomicU64::new(0) }
+        Self {
+            settings,
+            server: OnceLock::new(),
+            clients: Mutex::new(BTreeMap::new()),
+            next: AtomicU64::new(0),
+        }
     }
 
     /// The daemon.
