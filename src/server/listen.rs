@@ -241,8 +241,8 @@ async fn farewell(mut stream: TcpStream, door: Arc<Door>) {
     let _over = tokio::time::timeout(Duration::from_secs(1), say).await.is_err();
 }
 
-/// A file kept open to be closed when there are none left, so that a waiting client is turned away at once and not
-/// left hanging until one is free.
+/// A file kept open to be closed when there are none left, so that the clients that wait are turned away soon and not
+/// left hanging until there are some.
 struct Spare(Option<File>);
 
 impl Spare {
@@ -252,8 +252,9 @@ impl Spare {
 
     fn turn_away(&mut self, listener: &TcpListener) {
         if self.0.take().is_some() {
-            // Accepted and dropped.
-            let _client = listener.accept().now_or_never();
+            // Accepted and dropped, one after the other, as many as may wait.
+            let waiting = (0..BACKLOG).map(|_| listener.accept().now_or_never());
+            let _turned_away = waiting.take_while(|client| matches!(client, Some(Ok(_)))).count();
         }
         *self = Self::new();
     }
