@@ -6,10 +6,10 @@ set -euo pipefail
 
 packages_of() {
   case "$1" in
-    # clang and libclang: bindgen reads RocksDB's headers. cmake: aws-lc.
-    build) echo build-essential ca-certificates clang cmake git libclang-dev openssl pkg-config ;;
+    # clang and libclang: bindgen reads RocksDB's headers. cmake: aws-lc. strace: a test of the order of syncs.
+    build) echo build-essential ca-certificates clang cmake git libclang-dev openssl pkg-config strace ;;
     # Registry clients, and what they run on.
-    clients) echo buildah containerd docker.io openssl podman runc skopeo strace ;;
+    clients) echo buildah containerd docker.io openssl podman runc skopeo ;;
     # Peers and measuring tools of the benchmarks.
     bench) echo nginx prometheus wrk ;;
     *)
