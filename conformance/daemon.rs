@@ -14,6 +14,8 @@ pub struct Hub<'a> {
     pub token: String,
     pub password: String,
     name: String,
+    /// Where it shows its metrics: an address or "off".
+    metrics: String,
     ca: Option<PathBuf>,
 }
 
@@ -26,15 +28,21 @@ impl<'a> Hub<'a> {
 
     /// Several daemons of one case differ by name.
     pub fn named(ctx: &'a Ctx, name: &str) -> Result<Hub<'a>> {
+        Hub::with_metrics(ctx, name, "off")
+    }
+
+    /// One that shows its metrics at an address.
+    pub fn with_metrics(ctx: &'a Ctx, name: &str, metrics: &str) -> Result<Hub<'a>> {
         let ca = ctx.mode.tls.then(|| certificates(ctx)).transpose()?;
         if let Some(ca) = &ca {
             ctx.trust(ca);
         }
         fs::create_dir_all(ctx.path(name))?;
         fs::write(admin_password(ctx, name), "correct-horse-battery-staple\n")?;
-        let (server, host) = serve(ctx, name, "127.0.0.1:0")?;
+        let (server, host) = serve(ctx, name, "127.0.0.1:0", metrics)?;
         let password = "hunter2-but-longer".to_owned();
-        let mut hub = Hub { ctx, server, host, token: String::new(), password, name: name.to_owned(), ca };
+        let (token, name, metrics) = (String::new(), name.to_owned(), metrics.to_owned());
+        let mut hub = Hub { ctx, server, host, token, password, name, metrics, ca };
         hub.cli(&["user", "add", USER, "--password-stdin"], &hub.password)?;
         hub.cli(&["org", "add", "acme", "--owner", USER], "")?;
         hub.token = hub.token_for(USER)?;
@@ -77,7 +85,7 @@ impl<'a> Hub<'a> {
 
     /// Up again on the same port and data.
     pub fn restart(&mut self) -> Result {
-        (self.server, self.host) = serve(self.ctx, &self.name, &self.host)?;
+        (self.server, self.host) = serve(self.ctx, &self.name, &self.host, &self.metrics)?;
         Ok(())
     }
 }
@@ -106,12 +114,12 @@ fn config() -> PathBuf {
 }
 
 /// Starts the daemon and waits for the line that names its address.
-fn serve(ctx: &Ctx, name: &str, listen: &str) -> Result<(Server, String)> {
+fn serve(ctx: &Ctx, name: &str, listen: &str, metrics: &str) -> Result<(Server, String)> {
     let out = ctx.path(name).join("stdout");
     let stdout = fs::File::create(&out)?;
     let mut server = ctx.spawn(&program(), &format!("{name}/log"), |command| {
         command.args(["serve", "--config"]).arg(config()).args(["--listen", listen]);
-        command.arg("--data").arg(data(ctx, name)).args(["--metrics-listen", "off"]);
+        command.arg("--data").arg(data(ctx, name)).args(["--metrics-listen", metrics]);
         command.arg("--admin-password-file").arg(admin_password(ctx, name));
         if ctx.mode.tls {
             command.arg("--tls-cert").arg(ctx.shared.join("server.crt"));

@@ -18,6 +18,7 @@ mod http;
 mod images;
 mod large;
 mod oras;
+mod prometheus;
 mod signing;
 mod suite;
 mod uploads;
@@ -43,6 +44,7 @@ fn cases() -> Vec<&'static Case> {
         signing::CASES,
         copies::CASES,
         uploads::CASES,
+        prometheus::CASES,
         large::CASES,
     ];
     families.into_iter().flatten().filter(|case| helm::wanted(case.name)).collect()

@@ -6,12 +6,12 @@ set -euo pipefail
 
 packages_of() {
   case "$1" in
-    # clang and libclang: bindgen reads RocksDB's headers. cmake: aws-lc.
-    build) echo build-essential ca-certificates clang cmake git libclang-dev openssl pkg-config ;;
-    # Registry clients, and what they run on.
-    clients) echo buildah containerd docker.io openssl podman runc skopeo strace ;;
+    # clang and libclang: bindgen reads RocksDB's headers. cmake: aws-lc. strace: a test of the order of syncs.
+    build) echo build-essential ca-certificates clang cmake git libclang-dev openssl pkg-config strace ;;
+    # Registry clients, what they run on, and who reads the metrics.
+    clients) echo buildah containerd docker.io openssl podman prometheus runc skopeo ;;
     # Peers and measuring tools of the benchmarks.
-    bench) echo nginx prometheus wrk ;;
+    bench) echo nginx wrk ;;
     *)
       say "packages.sh: no group '$1' (build, clients, bench)"
       return 2

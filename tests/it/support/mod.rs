@@ -3,6 +3,7 @@
 pub mod content;
 pub mod http;
 pub mod shared;
+pub mod strace;
 
 use std::{
     io::{BufRead, BufReader, Write},
