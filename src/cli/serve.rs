@@ -33,7 +33,7 @@ pub(super) struct Options {
     /// The data folder; made if it is missing
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// The address clients use, e.g. https://registry.example.org; needed beyond loopback
+    /// The address clients use, `https://registry.example.org` for one; needed beyond loopback
     #[arg(long, value_name = "URL")]
     external_url: Option<String>,
     /// PEM file with the certificate chain; turns TLS on

@@ -53,7 +53,7 @@ pub(crate) enum Outcome {
 
 /// A change on its way under a grant:
 ///
-/// ```ignore
+/// ```text
 /// let mut under = self.under(grant);
 /// loop {
 ///     let batch = …; // from what is stored now

@@ -1,7 +1,7 @@
 //! The control protocol: the command line's way to a running daemon, over the unix socket in its data folder.
 //!
 //! A connection carries one command, a line of JSON, and one answer, another line. The same commands run without a daemon
-//! over the same code: [`execute`] is all there is to them. Whoever may open the socket, or the data folder, is the
+//! over the same code: [`execute()`] is all there is to them. Whoever may open the socket, or the data folder, is the
 //! machine's administrator; so every command runs as the operator, and the grants it needs are asked for all the same.
 
 mod execute;
