@@ -103,6 +103,13 @@ impl<'a> Cx<'a> {
         self.policy.authorize_owner(self.caller, name).await
     }
 
+    /// Whether the caller may push under a name, before anything is allocated; says whether the package exists.
+    pub async fn may_publish(&self, name: &PackageName) -> Result<bool> {
+        let publish = self.policy.authorize_publish(self.caller, name).await?;
+        self.writable()?;
+        Ok(matches!(publish, Publish::Existing(_)))
+    }
+
     /// The right to push under a name. A package that does not exist yet is allocated, pending, where the caller may
     /// create it: this is the one place where pushing creates.
     pub async fn authorize_publish(&self, name: &PackageName) -> Result<Grant<Push>> {

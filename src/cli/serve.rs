@@ -14,7 +14,7 @@ use crate::{
     adapter::control,
     auth::Secret,
     config::{Config, Overrides},
-    error::{Error, Kind, Result},
+    error::{Error, Kind, Result, What},
     model::Timestamp,
     registry::{FirstUser, Registry, generated_password},
     server::{self, Launch, Parts},
@@ -94,11 +94,25 @@ pub(super) fn serve(options: &Options) -> ExitCode {
 }
 
 async fn run(config: &Config, options: &Options) -> Result<()> {
+    // Before anything is stored: a unix socket's path has 107 bytes.
+    let socket = config.server.data.join(control::SOCKET);
+    if socket.as_os_str().len() > 107 {
+        let text = format!(
+            "the path {} is too long for a unix socket: choose a shorter data folder",
+            socket.display()
+        );
+        return Err(Error::invalid(What::Request, text));
+    }
     let registry = open(config)?;
     let greeting = first_start(&registry, config, options).await?;
     let parts = Parts { control: Some(control::serve), ..Parts::new(registry) };
     let reread = || options.load();
-    server::run(config, parts, Launch { greeting: &greeting, reread: &reread }).await
+    let result = server::run(config, parts, Launch { greeting: &greeting, reread: &reread }).await;
+    if result.is_err() {
+        // The first password is shown once: also when the daemon could not start, since the next start is not the first.
+        admin::print(&greeting);
+    }
+    result
 }
 
 /// Makes an empty folder an installation; says what to print then.

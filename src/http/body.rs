@@ -111,7 +111,15 @@ impl Body {
     ///
     /// # Errors
     /// Too large as soon as more than `limit` bytes are announced or seen.
-    pub async fn small(mut self, limit: u64, what: What) -> Result<Bytes> {
+    pub async fn small(self, limit: u64, what: What) -> Result<Bytes> {
+        let late = || Error::new(Kind::Timeout, "the body took too long to arrive");
+        tokio::time::timeout(Self::SMALL_WITHIN, self.collect(limit, what)).await.map_err(|_| late())?
+    }
+
+    /// Longest time for the whole of a body that is held in memory until it is complete.
+    const SMALL_WITHIN: Duration = Duration::from_secs(120);
+
+    async fn collect(mut self, limit: u64, what: What) -> Result<Bytes> {
         let too_large = || Error::new(Kind::TooLarge(what), format!("the body is larger than {limit} bytes"));
         if self.length.is_some_and(|length| length > limit) {
             return Err(too_large());

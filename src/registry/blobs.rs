@@ -11,7 +11,7 @@ use super::{
             edges_in, holds_of, last_lease_key, lease_ends, lease_key, lease_value, package_in, review_key,
         },
     },
-    revisions,
+    revisions::{self, Outcome},
     uploads::failed,
 };
 use crate::{
@@ -127,7 +127,8 @@ impl Registry {
 
     /// Lets a package use a blob of another. `false` when the other does not hold it.
     pub async fn mount_blob(&self, into: &Grant<Push>, from: &Grant<Pull>, digest: &Digest) -> Result<bool> {
-        for _ in 0..8 {
+        let mut rights = [into.revisions(), from.revisions()].concat();
+        for _ in 0..16 {
             let Some((record, holding)) = self.held_blob(from.target(), digest, from.at()).await? else {
                 return Ok(false);
             };
@@ -136,13 +137,13 @@ impl Registry {
             batch.expect_equals(BlobRecord::key_of(digest), Some(value));
             expect_held(&mut batch, from.target(), digest, &holding);
             self.lease(&mut batch, into.target(), digest, into.at());
-            self.arrive(&mut batch, into.target(), digest).await?;
-            revisions::expect(&mut batch, into.revisions());
-            revisions::expect(&mut batch, from.revisions());
+            self.arrive(&mut batch, into.target(), digest, false).await?;
+            revisions::expect(&mut batch, &rights);
             match self.meta.commit(batch).await {
                 Ok(_) => return Ok(true),
                 Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
-                    return Err(Error::new(Kind::StaleGrant, "your rights changed meanwhile; try again"));
+                    rights = self.policy.renew(into).await?;
+                    rights.extend(self.policy.renew(from).await?);
                 }
                 Err(CommitError::Conflict(_)) => {}
                 Err(error) => return Err(failed(error)),
@@ -186,7 +187,8 @@ impl Registry {
     /// Unsupported, with the reason, while a manifest of the package names it.
     pub async fn delete_blob(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<()> {
         let package: &PackageTarget = grant.target();
-        for _ in 0..16 {
+        let mut under = self.under(grant);
+        loop {
             let value = match self.holding(package, digest, grant.at()).await? {
                 None => return Err(unknown_blob(digest)),
                 Some(Holding::Edge) => {
@@ -203,17 +205,10 @@ impl Registry {
             batch.expect_prefix(edges, Prefix::Empty, BlobRecord::key_of(digest));
             batch.delete(lease_key(digest, package.id));
             batch.put(review_key(grant.at(), digest), Bytes::new());
-            revisions::expect(&mut batch, grant.revisions());
-            match self.meta.commit(batch).await {
-                Ok(_) => return Ok(()),
-                Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
-                    return Err(Error::new(Kind::StaleGrant, "your rights changed meanwhile; try again"));
-                }
-                // Somebody else deleted it, or it came into use: look again.
-                Err(CommitError::Conflict(_)) => {}
-                Err(error) => return Err(failed(error)),
+            // A conflict: somebody else deleted it, or it came into use. Look again.
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
             }
         }
-        Err(Error::new(Kind::Unavailable, "the blob is being changed by many clients at once; try again"))
     }
 }

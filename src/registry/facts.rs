@@ -187,7 +187,8 @@ pub(crate) async fn standing(
     })
 }
 
-/// The greatest role somebody has on a package. One that is pending belongs to those who may create it.
+/// The greatest role somebody has on a package. One that is pending belongs to who created it, and
+/// to the owner: what was uploaded there is nobody else's yet.
 pub(crate) fn role(
     actor: Actor,
     package: &PackageRecord,
@@ -197,10 +198,8 @@ pub(crate) fn role(
     if !standing.active {
         return None;
     }
-    let creating = (package.state == State::Pending && standing.may_create).then(|| {
-        let creator = matches!(actor, Actor::User(user) if package.creator == Some(user));
-        if creator { Role::Admin } else { Role::Write }
-    });
+    let creator = matches!(actor, Actor::User(user) if package.creator == Some(user));
+    let creating = (package.state == State::Pending && standing.may_create && creator).then_some(Role::Admin);
     standing.owner_role.max(direct).max(creating)
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::{
     Registry,
+    manifests::WANTING,
     records::{
         BlobRecord, Hold, ManifestRecord, UploadRecord,
         blob::{
@@ -97,6 +98,7 @@ impl Registry {
         batch: &mut Batch,
         package: &PackageTarget,
         digest: &Digest,
+        as_manifest: bool,
     ) -> Result<()> {
         let counter = wanting(package.id, digest);
         let counted = self.meta.get(&counter).await?;
@@ -114,7 +116,7 @@ impl Registry {
                 let old = ManifestRecord::decode(package.id, manifest, &value)?;
                 let mut new = old.clone();
                 for target in new.targets.iter_mut().filter(|target| target.digest == *digest) {
-                    target.present = true;
+                    (target.present, target.manifest) = (true, as_manifest);
                 }
                 batch.replace(Some(&old), Some(&new));
             }
@@ -137,7 +139,7 @@ pub(crate) fn want(batch: &mut Batch, package: &PackageTarget, digest: &Digest, 
     batch.expect_equals(lease_key(digest, package.id), lease);
     let edges = edges_in(digest, Hold::Live, package.owner, package.id);
     batch.expect_prefix(edges, Prefix::Empty, BlobRecord::key_of(digest));
-    batch.adds.push(Add { key: wanting(package.id, digest), amount: 1, at_most: None });
+    batch.adds.push(Add { key: wanting(package.id, digest), amount: 1, at_most: Some(WANTING) });
 }
 
 /// Expects, in a batch, that a package still holds a digest the way it was found to.

@@ -2,12 +2,17 @@
 //! may read; the caller has asked that before.
 
 use bytes::Bytes;
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::{
+    DefaultHashBuilder, OptionsBuilder, Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
 
 use crate::model::Digest;
 
-/// Largest content kept, in bytes.
-const LARGEST: usize = 256 << 10;
+/// Largest content kept, in bytes: every manifest, so that many who read one at once share one copy of it.
+const LARGEST: usize = 4 << 20;
+/// Parts with a lock of their own. Few, since a content must fit in one.
+const PARTS: usize = 2;
 
 #[derive(Clone)]
 struct Weight;
@@ -26,7 +31,21 @@ impl Hot {
     /// A cache of at most so many bytes.
     pub(crate) fn new(bytes: u64) -> Self {
         let entries = usize::try_from(bytes / 4096).unwrap_or(usize::MAX).max(16);
-        Self(Cache::with_weighter(entries, bytes, Weight))
+        let options = OptionsBuilder::new()
+            .shards(PARTS)
+            .estimated_items_capacity(entries)
+            .weight_capacity(bytes)
+            .build();
+        // Building fails only without a capacity.
+        match options {
+            Ok(options) => Self(Cache::with_options(
+                options,
+                Weight,
+                DefaultHashBuilder::default(),
+                DefaultLifecycle::default(),
+            )),
+            Err(_) => Self(Cache::with_weighter(entries, bytes, Weight)),
+        }
     }
 
     /// The content, if it is here.

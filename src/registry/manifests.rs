@@ -2,6 +2,7 @@
 
 mod put;
 
+pub(crate) use put::WANTING;
 pub use put::{Condition, PutManifest, Stored};
 
 use bytes::Bytes;
@@ -9,14 +10,13 @@ use bytes::Bytes;
 use super::{
     Registry, events,
     records::{BlobRecord, Hold, ManifestRecord, TagRecord, blob::edges_in},
-    revisions,
-    uploads::failed,
+    revisions::Outcome,
 };
 use crate::{
     auth::{Delete, Grant, Pull},
     error::{Error, Kind, Reason, Result, What},
     model::{Digest, PackageId, Reference, Tag},
-    store::{Batch, CommitError, Prefix},
+    store::{Batch, Prefix},
 };
 
 /// How long a deleted manifest can be restored, in seconds.
@@ -87,12 +87,13 @@ impl Registry {
     /// In use while an index of the package names it: the index would break.
     pub async fn delete_manifest(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<()> {
         let package = grant.target();
-        for _ in 0..16 {
+        let mut under = self.under(grant);
+        loop {
             let old =
                 self.manifest_record(package.id, digest).await?.filter(|record| record.deleted.is_none());
             let old = old.ok_or_else(|| unknown_manifest(&Reference::Digest(*digest)))?;
             let mut batch = Batch::new();
-            let parents = edges_in(digest, Hold::Live, package.owner, package.id);
+            let parents = edges_in(digest, Hold::Child, package.owner, package.id);
             if self.meta.any(&parents).await? {
                 return Err(Error::new(
                     Kind::Forbidden(Reason::InUse),
@@ -113,39 +114,26 @@ impl Registry {
             let due = grant.at().plus_seconds(RESTORABLE);
             batch.put(ManifestRecord::purge_key(due, package.id, digest), Bytes::new());
             events::record(&mut batch, grant, "manifest.delete", Some(digest), None);
-            revisions::expect(&mut batch, grant.revisions());
-            match self.meta.commit(batch).await {
-                Ok(_) => return Ok(()),
-                Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
-                    return Err(Error::new(Kind::StaleGrant, "your rights changed meanwhile; try again"));
-                }
-                Err(CommitError::Conflict(_)) => {}
-                Err(error) => return Err(failed(error)),
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
             }
         }
-        Err(Error::new(Kind::Unavailable, "the manifest is being changed by many clients at once; try again"))
     }
 
     /// Deletes a tag; the manifest stays.
     pub async fn delete_tag(&self, grant: &Grant<Delete>, tag: &Tag) -> Result<()> {
         let package = grant.target().id;
-        for _ in 0..16 {
+        let mut under = self.under(grant);
+        loop {
             let old = self.tag_record(package, tag).await?;
             let old = old.ok_or_else(|| unknown_manifest(&Reference::Tag(tag.clone())))?;
             let mut batch = Batch::new();
             batch.replace(Some(&old), None);
             events::record(&mut batch, grant, "tag.delete", Some(&old.digest), Some(tag));
-            revisions::expect(&mut batch, grant.revisions());
-            match self.meta.commit(batch).await {
-                Ok(_) => return Ok(()),
-                Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
-                    return Err(Error::new(Kind::StaleGrant, "your rights changed meanwhile; try again"));
-                }
-                Err(CommitError::Conflict(_)) => {}
-                Err(error) => return Err(failed(error)),
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
             }
         }
-        Err(Error::new(Kind::Unavailable, "the tag is being moved by many clients at once; try again"))
     }
 
     /// The tags that name a manifest.

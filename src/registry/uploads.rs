@@ -10,6 +10,8 @@ mod sessions;
 
 pub(crate) use sessions::Sessions;
 
+use receive::Received;
+
 use super::{
     ByteStream, Registry,
     records::{Held, UploadRecord},
@@ -46,7 +48,6 @@ struct Receiver {
     registry: Registry,
     package: crate::auth::PackageTarget,
     user: OwnerId,
-    revisions: Vec<crate::auth::Revision>,
     at: Timestamp,
 }
 
@@ -64,7 +65,6 @@ impl Registry {
             package: grant.target().clone(),
             // The operator and jobs have no account; they share one number that no account has.
             user: grant.caller().user().unwrap_or(OwnerId(0)),
-            revisions: grant.revisions().to_vec(),
             at: grant.at(),
         }
     }
@@ -103,7 +103,14 @@ impl Registry {
 
     /// How many bytes a session holds.
     pub async fn upload_offset(&self, grant: &Grant<Push>, id: UploadId) -> Result<u64> {
-        Ok(self.receiver(grant).load(id).await?.offset)
+        let receiver = self.receiver(grant);
+        let row = receiver.row(id).await?;
+        if row.start == self.start {
+            return Ok(row.offset);
+        }
+        // A session of an earlier start is looked after first, which writes: never beside a request that works on it.
+        let _claim = self.sessions.claim(id).await?;
+        Ok(receiver.load(id).await?.offset)
     }
 
     /// Adds bytes to a session; says how many it holds then.
@@ -114,11 +121,11 @@ impl Registry {
         let receiver = self.receiver(grant);
         detached(async move {
             let _claim = receiver.registry.sessions.claim(id).await?;
-            let old = receiver.load(id).await?;
-            let (mut new, hasher, result) = receiver.receive(&old, chunk).await?;
-            new.hash = hasher.save().into();
-            receiver.save(&old, new).await?;
-            result
+            receiver.registry.check_space()?;
+            let row = receiver.load(id).await?;
+            let Received { row, new, outcome } = receiver.receive(row, true, chunk).await?;
+            receiver.save(&row, new).await?;
+            outcome
         })
         .await
     }
@@ -129,29 +136,29 @@ impl Registry {
     /// [`What::Digest`] invalid when the bytes are not what the digest says; the session and its bytes are gone then.
     pub async fn finish_upload(
         &self,
-        grant: &Grant<Push>,
+        grant: Grant<Push>,
         id: UploadId,
         chunk: Option<Chunk>,
         digest: Digest,
     ) -> Result<u64> {
-        let receiver = self.receiver(grant);
+        let receiver = self.receiver(&grant);
         detached(async move {
             let _claim = receiver.registry.sessions.claim(id).await?;
-            let old = receiver.load(id).await?;
-            let mut new = old.clone();
+            let mut row = receiver.load(id).await?;
+            let mut new = row.clone();
             if let Some(chunk) = chunk {
-                let (received, hasher, result) = receiver.receive(&old, chunk).await?;
-                new = received;
-                new.hash = hasher.save().into();
-                if let Err(error) = result {
-                    receiver.save(&old, new).await?;
+                receiver.registry.check_space()?;
+                let received = receiver.receive(row, true, chunk).await?;
+                (row, new) = (received.row, received.new);
+                if let Err(error) = received.outcome {
+                    receiver.save(&row, new).await?;
                     return Err(error);
                 }
             }
-            match receiver.finish(Some(&old), &new, digest).await {
+            match receiver.finish(&grant, Some(&row), &new, digest).await {
                 // The decision is to be taken again: recorded like this, it can be without the bytes.
                 Err(error) if error.kind() == Kind::StaleGrant => {
-                    receiver.save(&old, new).await?;
+                    receiver.save(&row, new).await?;
                     Err(error)
                 }
                 other => other,
@@ -161,18 +168,27 @@ impl Registry {
     }
 
     /// Uploads a whole blob in one request, without a session that others could see.
-    pub async fn put_blob(&self, grant: &Grant<Push>, chunk: Chunk, digest: Digest) -> Result<u64> {
+    pub async fn put_blob(&self, grant: Grant<Push>, chunk: Chunk, digest: Digest) -> Result<u64> {
         self.check_space()?;
-        let receiver = self.receiver(grant);
+        let receiver = self.receiver(&grant);
         detached(async move {
             let fresh = receiver.fresh(Some(digest.algorithm()))?;
-            let (mut record, hasher, result) = receiver.receive(&fresh, chunk).await?;
-            record.hash = hasher.save().into();
-            if let Err(error) = result {
-                receiver.discard(&record).await;
+            let Received { new, outcome, .. } = receiver.receive(fresh, false, chunk).await?;
+            if let Err(error) = outcome {
+                receiver.discard(&new).await;
                 return Err(error);
             }
-            receiver.finish(None, &record, digest).await
+            match receiver.finish(&grant, None, &new, digest).await {
+                // Nothing was stored, and nobody can come back for the bytes. They may have their lasting name already.
+                Err(error) if error.kind() == Kind::StaleGrant => {
+                    receiver.discard(&new).await;
+                    if let Held::File(key) = new.held {
+                        receiver.registry.blobs.delete(key).await?;
+                    }
+                    Err(error)
+                }
+                other => other,
+            }
         })
         .await
     }
@@ -235,14 +251,20 @@ impl Receiver {
         })
     }
 
-    /// The session as stored, if it is this caller's and of this package. A session of an earlier start of the daemon
-    /// whose bytes did not survive begins again at 0.
-    async fn load(&self, id: UploadId) -> Result<UploadRecord> {
+    /// The session as stored, if it is this caller's and of this package.
+    async fn row(&self, id: UploadId) -> Result<UploadRecord> {
         let value = self.registry.meta.get(&UploadRecord::key_of(id)).await?.ok_or_else(unknown_upload)?;
-        let old = UploadRecord::decode(id, &value)?;
-        if old.package != self.package.id || old.user != self.user || old.expires <= self.at {
+        let row = UploadRecord::decode(id, &value)?;
+        if row.package != self.package.id || row.user != self.user || row.expires <= self.at {
             return Err(unknown_upload());
         }
+        Ok(row)
+    }
+
+    /// The same, for a request that has claimed it and works on it. A session of an earlier start of the daemon
+    /// whose bytes did not survive begins again at 0.
+    async fn load(&self, id: UploadId) -> Result<UploadRecord> {
+        let old = self.row(id).await?;
         if old.start == self.registry.start {
             return Ok(old);
         }

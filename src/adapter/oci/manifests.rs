@@ -10,7 +10,7 @@ use crate::{
     auth::{Delete, Pull},
     error::{Error, Kind, Result, What},
     http::{Body, Reply},
-    model::{Digest, PackageName, Reference, Tag},
+    model::{Digest, Manifest, PackageName, Reference, Tag},
     registry::{Condition, ManifestHead, PutManifest},
 };
 
@@ -63,10 +63,14 @@ pub(super) async fn put(
         return Err(Error::new(Kind::TooLarge(What::Target), format!("at most {MAX_TAGS} tags at once")));
     }
     // The right is asked for before the body is read: nobody fills memory without it.
-    cx.authorize_publish(name).await?;
+    let exists = cx.may_publish(name).await?;
     let bytes = body.small(cx.registry.max_manifest(), What::Manifest).await?;
     let condition = condition(cx)?;
     let content_type = text_header(cx, &header::CONTENT_TYPE)?;
+    if !exists {
+        // A package is not allocated for what could not be stored in it.
+        Manifest::parse(&bytes, content_type.as_deref(), usize::MAX)?;
+    }
     let stored = publish(cx, name, async |grant| {
         let put = PutManifest {
             reference: reference.clone(),

@@ -4,7 +4,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::{CONTENT_DIGEST, Cx, Route, UPLOAD_UUID, publish};
 use crate::{
-    auth::Pull,
+    auth::{Pull, Push},
     error::{Challenge, Error, Kind, Result, What},
     http::{Body, Reply, range},
     model::{Algorithm, Digest, PackageName, UploadId},
@@ -75,12 +75,12 @@ pub(super) async fn post(cx: Cx<'_>, name: &PackageName, digest: Digest, body: B
     let grant = cx.authorize_publish(name).await?;
     let chunk =
         Chunk { at: None, length: body.length(), bytes: body.stream(cx.registry.max_blob(), What::Blob)? };
-    cx.registry.put_blob(&grant, chunk, digest).await?;
+    cx.registry.put_blob(grant, chunk, digest).await?;
     Ok(created(name, &digest))
 }
 
 pub(super) async fn status(cx: Cx<'_>, name: &PackageName, id: UploadId) -> Result<Reply> {
-    let grant = cx.authorize_publish(name).await?;
+    let grant = cx.authorize::<Push>(name).await?;
     let offset = cx.registry.upload_offset(&grant, id).await?;
     Ok(place(Reply::new(StatusCode::NO_CONTENT), name, id, offset))
 }
@@ -92,7 +92,7 @@ pub(super) async fn patch(
     at: Option<u64>,
     body: Body,
 ) -> Result<Reply> {
-    let grant = cx.authorize_publish(name).await?;
+    let grant = cx.authorize::<Push>(name).await?;
     let chunk = chunk(cx, at, body)?;
     let offset = cx.registry.append(&grant, id, chunk).await?;
     let reply = Reply::new(StatusCode::ACCEPTED).header(header::CONTENT_LENGTH, "0");
@@ -107,14 +107,14 @@ pub(super) async fn put(
     digest: Digest,
     body: Body,
 ) -> Result<Reply> {
-    let grant = cx.authorize_publish(name).await?;
+    let grant = cx.authorize::<Push>(name).await?;
     // Without bytes the address may be an older one: nothing can be appended twice.
     let last = if body.is_empty() { None } else { Some(chunk(cx, at, body)?) };
-    match cx.registry.finish_upload(&grant, id, last, digest).await {
+    match cx.registry.finish_upload(grant, id, last, digest).await {
         // The bytes are in; only the decision has to be taken again.
         Err(error) if error.kind() == Kind::StaleGrant => {
-            let grant = cx.authorize_publish(name).await?;
-            cx.registry.finish_upload(&grant, id, None, digest).await?;
+            let grant = cx.authorize::<Push>(name).await?;
+            cx.registry.finish_upload(grant, id, None, digest).await?;
         }
         other => {
             other?;
@@ -124,7 +124,7 @@ pub(super) async fn put(
 }
 
 pub(super) async fn cancel(cx: Cx<'_>, name: &PackageName, id: UploadId) -> Result<Reply> {
-    let grant = cx.authorize_publish(name).await?;
+    let grant = cx.authorize::<Push>(name).await?;
     cx.registry.cancel_upload(&grant, id).await?;
     Ok(Reply::new(StatusCode::NO_CONTENT))
 }

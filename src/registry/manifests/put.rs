@@ -63,6 +63,11 @@ pub struct Stored {
     pub subject: Option<Digest>,
 }
 
+/// Most things a manifest may name that are not here. Each costs a change of the manifest's record when it arrives.
+const ABSENT: usize = 1000;
+/// Most manifests of a package that may come to want one digest: all of them change in the batch in which it arrives.
+pub(crate) const WANTING: i64 = 100;
+
 /// How a link was found.
 enum Found {
     /// A manifest of this package, stored with this value.
@@ -84,15 +89,24 @@ impl Registry {
         let digest = named(&put)?;
         let manifest =
             Manifest::parse(&put.bytes, put.content_type.as_deref(), self.settings().max_descriptors)?;
-        for _ in 0..16 {
-            let batch = self.prepare(grant, &put, &manifest, digest).await?;
+        let mut rights = grant.revisions().to_vec();
+        // One of all who move a tag at once wins each time, and the others decide again.
+        for _ in 0..256 {
+            let mut batch = self.prepare(grant, &put, &manifest, digest).await?;
+            revisions::expect(&mut batch, &rights);
             match self.meta.commit(batch).await {
                 Ok(_) => return Ok(Stored { digest, subject: manifest.subject }),
                 Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
-                    return Err(Error::new(Kind::StaleGrant, "your rights changed meanwhile; try again"));
+                    rights = self.policy.renew(grant).await?;
                 }
                 // Something it names, or one of its tags, changed between reading and writing: decide again.
                 Err(CommitError::Conflict(_)) => {}
+                Err(CommitError::Quota(_)) => {
+                    let text = format!(
+                        "more than {WANTING} manifests here name one thing that is not here; push it first"
+                    );
+                    return Err(Error::invalid(What::Manifest, text));
+                }
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -117,7 +131,9 @@ impl Registry {
             Reference::Digest(_) => old.as_ref().filter(|old| old.deleted.is_none()).map(|old| old.digest),
         };
         check_condition(put, &current)?;
-        if let Some(old) = old.as_ref().filter(|old| old.media_type != manifest.media_type) {
+        if let Some(old) =
+            old.as_ref().filter(|old| old.deleted.is_none() && old.media_type != manifest.media_type)
+        {
             let text = format!("{digest} is already stored here as {}", old.media_type);
             return Err(Error::invalid(What::Manifest, text));
         }
@@ -144,14 +160,13 @@ impl Registry {
                 events::record(&mut batch, grant, "manifest.put", Some(&digest), None);
             }
         }
-        self.arrive(&mut batch, package, &digest).await?;
+        self.arrive(&mut batch, package, &digest, true).await?;
         for (tag, before) in tags {
             point(&mut batch, grant, tag, before, digest);
         }
         if package.pending {
             packages::reveal(self, &mut batch, grant).await?;
         }
-        revisions::expect(&mut batch, grant.revisions());
         Ok(batch)
     }
 
@@ -188,6 +203,7 @@ impl Registry {
         let sizes = self.sizes(&links).await?;
         let mut targets = Vec::with_capacity(links.len());
         let mut missing = Vec::new();
+        let mut absent = 0;
         for link in links {
             let found = self.find(grant, link).await?;
             let present = match &found {
@@ -209,9 +225,10 @@ impl Registry {
                     if !allowed {
                         missing.push(link.digest.to_string());
                     }
+                    absent += 1;
                     want(batch, package, &link.digest, lease.clone());
                     batch.expect_equals(ManifestRecord::key_of(package.id, &link.digest), manifest.clone());
-                    targets.push(Target { digest: link.digest, present: false });
+                    targets.push(Target { digest: link.digest, present: false, manifest: false });
                     continue;
                 }
             };
@@ -220,10 +237,16 @@ impl Registry {
                     format!("{} does not have the {} bytes its descriptor says", link.digest, link.size);
                 return Err(Error::invalid(What::Manifest, text));
             }
-            targets.push(Target { digest: link.digest, present: true });
+            let manifest = matches!(found, Found::Manifest(_));
+            targets.push(Target { digest: link.digest, present: true, manifest });
+        }
+        if missing.is_empty() && absent <= ABSENT {
+            return Ok(targets);
         }
         if missing.is_empty() {
-            return Ok(targets);
+            let text =
+                format!("the manifest names {absent} things that are not here, and {ABSENT} is the most");
+            return Err(Error::invalid(What::Manifest, text));
         }
         let shown = missing.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
         let text = format!("the manifest names what this repository does not hold: {shown}; push that first");

@@ -97,6 +97,10 @@ pub enum Hold {
     Live = 1,
     /// A deleted manifest that can still be restored names it.
     Held = 2,
+    /// An index names the manifest of this digest. No right to a blob of the same digest, which may be somebody else's.
+    Child = 3,
+    /// A deleted index names it.
+    HeldChild = 4,
 }
 
 /// All keys about a digest in the refs space.

@@ -21,6 +21,8 @@ pub struct Target {
     pub digest: Digest,
     /// Whether the package holds it. A missing one is wanted: it gives no right and pins nothing.
     pub present: bool,
+    /// Whether what it holds is a manifest of its own, and not a blob.
+    pub manifest: bool,
 }
 
 /// A manifest of a package: everything but its bytes, which lie beside it.
@@ -123,8 +125,8 @@ impl ManifestRecord {
         let count = reader.u64()?;
         let mut targets = Vec::new();
         for _ in 0..count {
-            let present = reader.u8()? == 1;
-            targets.push(Target { digest: reader.digest()?, present });
+            let kind = reader.u8()?;
+            targets.push(Target { digest: reader.digest()?, present: kind != 0, manifest: kind == 2 });
         }
         Ok(Self {
             package,
@@ -169,20 +171,32 @@ impl Record for ManifestRecord {
         };
         writer = writer.u64(self.targets.len() as u64);
         for target in &self.targets {
-            writer = writer.u8(u8::from(target.present)).digest(&target.digest);
+            let kind = if !target.present {
+                0
+            } else if target.manifest {
+                2
+            } else {
+                1
+            };
+            writer = writer.u8(kind).digest(&target.digest);
         }
         writer.finish()
     }
 
     /// Edges to what it has, live or held; wanted keys for what it has not; its place among its subject's referrers.
     fn index(&self) -> BTreeSet<Key> {
-        let hold = if self.deleted.is_some() { Hold::Held } else { Hold::Live };
         let mut keys = BTreeSet::new();
         if self.deleted.is_none() {
             keys.insert(with_digest(Self::live(self.package), &self.digest));
         }
         for target in &self.targets {
             let key = if target.present {
+                let hold = match (target.manifest, self.deleted) {
+                    (false, None) => Hold::Live,
+                    (false, Some(_)) => Hold::Held,
+                    (true, None) => Hold::Child,
+                    (true, Some(_)) => Hold::HeldChild,
+                };
                 edges_in(&target.digest, hold, self.owner, self.package)
             } else {
                 wanted_in(self.package, &target.digest)

@@ -5,8 +5,9 @@ use futures_util::StreamExt;
 
 use super::{Receiver, failed, unknown_upload};
 use crate::{
+    auth::{Grant, Push, Revision},
     error::{Error, Kind, Result, What},
-    model::{Digest, Hasher},
+    model::{Digest, Hasher, Timestamp},
     registry::{
         records::{BlobRecord, Held, Location, UploadRecord, blob::trash_key},
         revisions,
@@ -21,6 +22,7 @@ impl Receiver {
     /// Makes the session's bytes, all synced, the blob `digest`. `stored` is the session's row, if it has one.
     pub(super) async fn finish(
         &self,
+        grant: &Grant<Push>,
         stored: Option<&UploadRecord>,
         record: &UploadRecord,
         digest: Digest,
@@ -47,14 +49,13 @@ impl Receiver {
             }
         };
         let blob = BlobRecord { digest, size: record.offset, location, created: self.at };
+        let mut rights = grant.revisions().to_vec();
         for _ in 0..ATTEMPTS {
-            match self.commit(stored, record, &blob).await {
+            match self.commit(&rights, stored, record, &blob).await {
                 Ok(()) => return Ok(blob.size),
+                // Somebody's rights here changed. If not the caller's, the bytes need not be sent again.
                 Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
-                    return Err(Error::new(
-                        Kind::StaleGrant,
-                        "your rights changed during the upload; try again",
-                    ));
+                    rights = self.registry.policy.renew(grant).await?;
                 }
                 Err(CommitError::Conflict(key)) if key == record.key() => return Err(unknown_upload()),
                 Err(CommitError::Conflict(_)) => {}
@@ -66,35 +67,54 @@ impl Receiver {
 
     async fn commit(
         &self,
+        rights: &[Revision],
         stored: Option<&UploadRecord>,
         record: &UploadRecord,
         blob: &BlobRecord,
     ) -> Result<(), CommitError> {
         let mut batch = Batch::new();
         let existing = self.registry.meta.get(&blob.key()).await.map_err(CommitError::Failed)?;
+        let existing = existing.map(|value| BlobRecord::decode(blob.digest, &value)).transpose();
+        let existing = existing.map_err(CommitError::Failed)?;
         match existing {
-            None => {
-                batch.replace(None, Some(blob));
-                if let Held::Row(bytes) = &record.held {
-                    batch.put(BlobRecord::inline_key(&blob.digest), bytes.clone());
-                }
-            }
             // Somebody stored these bytes before. All flushes were done all the same, so that the time taken does not
             // tell a client what others have; the second copy goes to the trash in the same batch.
-            Some(value) => {
-                batch.expect_equals(blob.key(), Some(value));
+            Some(old) if !self.is_broken(&old).await => {
+                batch.expect_equals(old.key(), Some(old.value()));
                 if let Held::File(key) = record.held {
                     batch.put(trash_key(self.at, key), Bytes::new());
                 }
             }
+            // A first copy, or one whose file is gone or cut short: these bytes repair it.
+            old => {
+                batch.replace(old.as_ref(), Some(blob));
+                if let Held::Row(bytes) = &record.held {
+                    batch.put(BlobRecord::inline_key(&blob.digest), bytes.clone());
+                }
+                if let Some(BlobRecord { location: Location::Physical(key), .. }) = old {
+                    batch.put(trash_key(self.at, key), Bytes::new());
+                }
+            }
         }
-        self.registry.lease(&mut batch, &self.package, &blob.digest, self.at);
-        self.registry.arrive(&mut batch, &self.package, &blob.digest).await.map_err(CommitError::Failed)?;
+        // From now on, not from when the upload began, which may be long ago.
+        let now = Timestamp::now().max(self.at);
+        self.registry.lease(&mut batch, &self.package, &blob.digest, now);
+        self.registry
+            .arrive(&mut batch, &self.package, &blob.digest, false)
+            .await
+            .map_err(CommitError::Failed)?;
         if let Some(row) = stored {
             batch.replace(Some(row), None);
         }
-        revisions::expect(&mut batch, &self.revisions);
+        revisions::expect(&mut batch, rights);
         self.registry.meta.commit(batch).await.map(|_| ())
+    }
+
+    /// Whether a blob's file is absent or not as long as its record says.
+    async fn is_broken(&self, blob: &BlobRecord) -> bool {
+        let Location::Physical(key) = blob.location else { return false };
+        let opened = self.registry.blobs.open(key, blob.size).await;
+        opened.is_err_and(|error| error.kind() == Kind::Internal)
     }
 
     /// The digest of the session's bytes in the algorithm of `wanted`. Computed while they arrived, except when a client

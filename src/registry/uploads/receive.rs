@@ -20,64 +20,106 @@ enum Sink {
     File(PhysicalKey, Box<dyn BlobWriter>),
 }
 
+/// A session at work.
+struct Intake {
+    sink: Sink,
+    row: UploadRecord,
+    stored: bool,
+}
+
+/// A session after a chunk.
+pub(super) struct Received {
+    /// Its row as stored now.
+    pub(super) row: UploadRecord,
+    /// What the row is to become: all that arrived, synced.
+    pub(super) new: UploadRecord,
+    /// What the client is to be told: how many bytes there are, or why the body broke off.
+    pub(super) outcome: Result<u64>,
+}
+
 impl Receiver {
-    /// Takes a chunk in. The session as it stands then, synced, its hash state, and what the client is to be told: a body
-    /// that broke off keeps what arrived of it.
+    /// Takes a chunk in. A body that broke off keeps what arrived of it. `stored`: whether `row` is in the store, to be
+    /// brought up to date on the way, so that a crash costs 64 MiB and not the whole chunk.
     ///
     /// # Errors
-    /// Only those after which the session stands as it stood before.
+    /// Only those after which the session stands as its row says.
     pub(super) async fn receive(
         &self,
-        old: &UploadRecord,
+        row: UploadRecord,
+        stored: bool,
         mut chunk: Chunk,
-    ) -> Result<(UploadRecord, Hasher, Result<u64>)> {
-        if chunk.at.is_some_and(|at| at != old.offset) {
-            return Err(out_of_order(old.offset));
+    ) -> Result<Received> {
+        if chunk.at.is_some_and(|at| at != row.offset) {
+            return Err(out_of_order(row.offset));
         }
-        let mut sink = self.open(old).await?;
-        match self.fill(&mut sink, old, &mut chunk).await {
+        let mut intake = Intake { sink: self.open(&row).await?, row, stored };
+        match self.fill(&mut intake, &mut chunk).await {
             Ok(outcome) => {
-                let (new, hasher) = settle(old, sink).await?;
+                let new = settle(&intake.row, intake.sink).await?;
                 let offset = new.offset;
-                Ok((new, hasher, outcome.map(|()| offset)))
+                Ok(Received { row: intake.row, new, outcome: outcome.map(|()| offset) })
             }
             Err(error) => {
-                // The row still says where this chunk began: what is beyond is cut off by the next write, and a file
-                // that no row knows yet goes at once.
-                if let Sink::File(key, writer) = sink {
-                    drop(writer);
-                    if old.held != Held::File(key) {
-                        self.discard(&UploadRecord { held: Held::File(key), ..old.clone() }).await;
-                    }
-                }
+                self.withdraw(intake).await;
                 Err(error)
             }
         }
     }
 
+    /// Takes back what arrived beyond the row: a file that the row names is cut, one that no row knows goes at once.
+    async fn withdraw(&self, intake: Intake) {
+        let Sink::File(key, writer) = intake.sink else { return };
+        drop(writer);
+        if intake.row.held != Held::File(key) {
+            return self.discard(&UploadRecord { held: Held::File(key), ..intake.row }).await;
+        }
+        let Some(hasher) = Hasher::restore(&intake.row.hash) else { return };
+        if let Err(error) = self.registry.blobs.write(key, intake.row.offset, hasher).await {
+            tracing::warn!(upload = %intake.row.id, %error, "an upload could not be cut to what its row says");
+        }
+    }
+
     /// Moves the body into the sink. The inner result is that of the body: what arrived before it broke off is kept.
-    async fn fill(&self, sink: &mut Sink, old: &UploadRecord, chunk: &mut Chunk) -> Result<Result<()>> {
-        let mut offset = old.offset;
-        let mut synced = offset;
+    async fn fill(&self, intake: &mut Intake, chunk: &mut Chunk) -> Result<Result<()>> {
+        let begin = intake.row.offset;
+        let (mut offset, mut synced) = (begin, begin);
         while let Some(bytes) = chunk.bytes.next().await {
             let bytes = match bytes {
                 Ok(bytes) => bytes,
                 Err(error) => return Ok(Err(error)),
             };
             offset += bytes.len() as u64;
-            self.check_limits(old, offset)?;
-            self.take(sink, bytes).await?;
-            if let Sink::File(_, writer) = sink
-                && offset - synced >= SYNC_EVERY
-            {
-                writer.sync().await?;
+            self.check_limits(&intake.row, offset)?;
+            self.take(&mut intake.sink, bytes).await?;
+            if offset - synced >= SYNC_EVERY {
+                self.checkpoint(intake).await?;
                 synced = offset;
+                if let Err(full) = self.registry.check_space() {
+                    return Ok(Err(full));
+                }
             }
         }
-        if chunk.length.is_some_and(|length| old.offset + length != offset) {
+        if chunk.length.is_some_and(|length| begin + length != offset) {
+            // Not where a checkpoint is, but where the chunk began: a chunk that lies has no effect.
             return Err(Error::invalid(What::Size, "the chunk is not as long as it says"));
         }
         Ok(Ok(()))
+    }
+
+    /// Syncs what arrived and lets the row claim it.
+    async fn checkpoint(&self, intake: &mut Intake) -> Result<()> {
+        let Sink::File(key, writer) = &mut intake.sink else { return Ok(()) };
+        let written = writer.sync().await?;
+        if intake.stored {
+            let new = UploadRecord {
+                held: Held::File(*key),
+                offset: written.offset,
+                hash: written.hasher.save().into(),
+                ..intake.row.clone()
+            };
+            intake.row = self.save(&intake.row, new).await?;
+        }
+        Ok(())
     }
 
     async fn open(&self, old: &UploadRecord) -> Result<Sink> {
@@ -136,21 +178,22 @@ impl Receiver {
 }
 
 /// Waits until all that arrived is synced; what the row may claim from then on.
-async fn settle(old: &UploadRecord, sink: Sink) -> Result<(UploadRecord, Hasher)> {
+async fn settle(old: &UploadRecord, sink: Sink) -> Result<UploadRecord> {
     let mut new = old.clone();
     match sink {
         Sink::Row(bytes, hasher) => {
             new.offset = bytes.len() as u64;
             new.held = Held::Row(bytes.freeze());
-            Ok((new, *hasher))
+            new.hash = hasher.save().into();
         }
         Sink::File(key, mut writer) => {
             let written = writer.sync().await?;
             new.offset = written.offset;
             new.held = Held::File(key);
-            Ok((new, written.hasher))
+            new.hash = written.hasher.save().into();
         }
     }
+    Ok(new)
 }
 
 fn out_of_order(stored: u64) -> Error {

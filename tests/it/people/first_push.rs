@@ -38,10 +38,11 @@ async fn two_who_allocate_one_name_get_one_package() {
     let (packhouse::auth::Publish::New(one), packhouse::auth::Publish::New(two)) = (one, two) else {
         panic!()
     };
-    let (one, two) = tokio::join!(world.registry.allocate(&one, &path), world.registry.allocate(&two, &path));
+    // Bob is first; ada, who owns the organization, gets the same.
+    let (two, one) = tokio::join!(world.registry.allocate(&two, &path), world.registry.allocate(&one, &path));
     assert_eq!(one.unwrap().id, two.unwrap().id);
 
-    // Both may upload into it; the first manifest decides whose it is.
+    // Its creator and the owner may upload into it; the first manifest decides whose it is.
     let (one, two) =
         (world.publish(&ada, "acme/app").await.unwrap(), world.publish(&bob, "acme/app").await.unwrap());
     world.put(&two, "1").await.unwrap();

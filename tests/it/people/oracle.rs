@@ -76,8 +76,8 @@ impl Oracle {
         if self.rules(user, &owner) {
             role = 3;
         }
-        if package.pending && self.creates(user, &owner) {
-            role = role.max(if package.creator == user { 3 } else { 2 });
+        if package.pending && package.creator == user && self.creates(user, &owner) {
+            role = role.max(3);
         }
         role
     }
