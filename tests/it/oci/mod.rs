@@ -64,6 +64,7 @@ mod concurrency;
 mod conditions;
 mod deletes;
 mod errors;
+mod findings;
 mod kinds;
 mod leases;
 mod limits;
