@@ -21,13 +21,21 @@ fi
 triple="$(rustc -vV | sed -n 's/^host: //p')"
 target="$PACKHOUSE_CACHE/fuzz-target"
 cd "$root/tests/fuzz"
-RUSTFLAGS="$flags" "${cargo[@]}" build --release --locked --target "$triple" --target-dir "$target"
+# The first build takes minutes; what it compiles is nobody's concern.
+echo "building the fuzz targets"
+RUSTFLAGS="$flags" "${cargo[@]}" build --quiet --release --locked --target "$triple" --target-dir "$target"
 
 for name in "$@"; do
   corpus="$PACKHOUSE_CACHE/fuzz-corpus/$name"
   mkdir -p "$corpus" "$PACKHOUSE_CACHE/fuzz-artifacts"
-  echo "fuzz $name: $seconds s"
-  "$target/$triple/release/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-    -verbosity=0 -max_len=8192 -artifact_prefix="$PACKHOUSE_CACHE/fuzz-artifacts/$name-" "$corpus" "seeds/$name" 2>&1 |
-    { grep -E 'number_of_executed_units|SUMMARY|panicked|ERROR' || true; }
+  log="$PACKHOUSE_CACHE/fuzz-artifacts/$name.log"
+  if ! "$target/$triple/release/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+    -print_final_stats=1 -verbosity=0 -max_len=8192 -artifact_prefix="$PACKHOUSE_CACHE/fuzz-artifacts/$name-" \
+    "$corpus" "seeds/$name" >"$log" 2>&1; then
+    # The panic, and the line that names the input.
+    tail -n 60 "$log"
+    echo "fuzz $name: failed"
+    exit 1
+  fi
+  echo "fuzz $name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s"
 done

@@ -36,6 +36,8 @@ mod manifest;
 mod package;
 mod revision;
 mod role;
+#[cfg(test)]
+mod tests;
 mod token;
 mod upload;
 

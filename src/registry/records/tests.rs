@@ -1,0 +1,303 @@
+//! The stored form of the hot records and of events, byte by byte: what is in somebody's data folder must be read for
+//! ever. And: index entries kept step by step are those that follow from the records.
+
+use std::collections::BTreeMap;
+
+use futures_util::FutureExt as _;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    model::{Digest, Event, OwnerId, PackageId, PhysicalKey, Tag, Timestamp, UploadId},
+    store::{Batch, CommitError, MetadataRead as _, MetadataStore as _, Record, memory::MemoryStore},
+};
+
+/// Bytes from hexadecimal, which may hold spaces and line ends, and from text in quotes.
+fn bytes(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (at, part) in text.split('\'').enumerate() {
+        if at % 2 == 1 {
+            bytes.extend_from_slice(part.as_bytes());
+        } else {
+            let digits: String = part.split_whitespace().collect();
+            bytes.extend(hex::decode(digits).unwrap());
+        }
+    }
+    bytes
+}
+
+fn sha256(byte: &str) -> Digest {
+    Digest::parse(&format!("sha256:{}", byte.repeat(32))).unwrap()
+}
+
+fn sha512(byte: &str) -> Digest {
+    Digest::parse(&format!("sha512:{}", byte.repeat(64))).unwrap()
+}
+
+/// These bytes and no others are this value; cut off anywhere, or of a version to come, they are none.
+#[track_caller]
+fn golden<T: PartialEq + std::fmt::Debug>(
+    value: &T,
+    stored: &[u8],
+    golden: &str,
+    decode: impl Fn(&[u8]) -> Result<T>,
+) {
+    let golden = bytes(golden);
+    assert_eq!(hex::encode(stored), hex::encode(&golden));
+    assert_eq!(decode(&golden).unwrap(), *value);
+    for length in 0..golden.len() {
+        assert!(decode(&golden[..length]).is_err(), "the first {length} of {} bytes", golden.len());
+    }
+    for version in (0..=u8::MAX).filter(|version| *version != golden[0]) {
+        let other = [&[version], &golden[1..]].concat();
+        assert!(decode(&other).is_err(), "version {version}");
+    }
+}
+
+fn keys(record: &impl Record) -> Vec<(Space, String)> {
+    record.index().into_iter().map(|key| (key.space, hex::encode(key.bytes))).collect()
+}
+
+fn hex_of(texts: &[(Space, String)]) -> Vec<(Space, String)> {
+    let mut keys: Vec<_> = texts.iter().map(|(space, text)| (*space, hex::encode(bytes(text)))).collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn a_blob_is_these_bytes() {
+    let digest = sha256("a1");
+    let mut blob =
+        BlobRecord { digest, size: 0x0102_0304, location: Location::Inline, created: Timestamp(0x0506) };
+    let decode = |bytes: &[u8]| BlobRecord::decode(digest, bytes);
+    golden(&blob, &blob.value(), "01 0000000001020304 0000000000000506 00", decode);
+    blob.location = Location::Physical(PhysicalKey([0xcd; 16]));
+    let text = format!("01 0000000001020304 0000000000000506 01 {}", "cd".repeat(16));
+    golden(&blob, &blob.value(), &text, decode);
+
+    assert_eq!(blob.key().bytes, bytes(&format!("'b' 01 {}", "a1".repeat(32))));
+    assert_eq!(BlobRecord::key_of(&sha512("b2")).bytes, bytes(&format!("'b' 02 {}", "b2".repeat(64))));
+    assert!(blob.index().is_empty());
+    // A place that this program does not know.
+    assert!(decode(&bytes("01 0000000001020304 0000000000000506 02")).is_err());
+}
+
+fn manifest() -> ManifestRecord {
+    ManifestRecord {
+        package: PackageId(1),
+        owner: OwnerId(2),
+        digest: sha256("a1"),
+        media_type: "a/b".into(),
+        size: 3,
+        pushed: Timestamp(4),
+        deleted: None,
+        subject: Some(sha256("b2")),
+        artifact_type: "c".into(),
+        annotations: "{}".into(),
+        targets: vec![
+            Target { digest: sha256("c3"), present: true },
+            Target { digest: sha512("d4"), present: false },
+        ],
+    }
+}
+
+#[test]
+fn a_manifest_is_these_bytes() {
+    let full = manifest();
+    let decode = |bytes: &[u8]| ManifestRecord::decode(PackageId(1), sha256("a1"), bytes);
+    let text = format!(
+        "01 0000000000000002 0000000000000003 0000000000000004 0000000000000000
+         00000003 'a/b' 00000001 'c' 00000002 '{{}}'
+         01 01 {} 0000000000000002 01 01 {} 00 02 {}",
+        "b2".repeat(32),
+        "c3".repeat(32),
+        "d4".repeat(64),
+    );
+    golden(&full, &full.value(), &text, decode);
+
+    let bare = ManifestRecord {
+        deleted: Some(Timestamp(5)),
+        subject: None,
+        artifact_type: String::new(),
+        annotations: String::new(),
+        targets: Vec::new(),
+        ..full
+    };
+    let text = "01 0000000000000002 0000000000000003 0000000000000004 0000000000000005
+                00000003 'a/b' 00000000 00000000 00 0000000000000000";
+    golden(&bare, &bare.value(), text, decode);
+    assert_eq!(bare.key().bytes, bytes(&format!("'m' 0000000000000001 01 {}", "a1".repeat(32))));
+
+    // A count that the bytes cannot hold is no reason to ask for that much memory.
+    let lie = bytes(&text.replace("00 0000000000000000", "00 ffffffffffffffff"));
+    assert!(decode(&lie).is_err());
+    assert!(decode(&bytes(&text.replace("'a/b'", "ff fe fd"))).is_err(), "text that is not UTF-8");
+}
+
+#[test]
+fn a_manifests_index_is_these_keys() {
+    let mut manifest = manifest();
+    let (own, subject, had) = ("a1".repeat(32), "b2".repeat(32), "c3".repeat(32));
+    let missing = "d4".repeat(64);
+    let wanted = (Space::Refs, format!("'w' 0000000000000001 02 {missing} 01 {own}"));
+    let edge =
+        |hold: &str| (Space::Refs, format!("'r' 01 {had} {hold} 0000000000000002 0000000000000001 01 {own}"));
+    // The type is there as the first bytes of its hash.
+    let typed = hex::encode(&Digest::sha256(b"c").hash()[..8]);
+    let live = [
+        (Space::Doc, format!("'v' 0000000000000001 01 {own}")),
+        (Space::Doc, format!("'s' 0000000000000001 01 {subject} {typed} 01 {own}")),
+        edge("01"),
+        wanted.clone(),
+    ];
+    assert_eq!(keys(&manifest), hex_of(&live));
+    assert_eq!(typed, "2e7d2c03a9507ae2");
+    manifest.deleted = Some(Timestamp(9));
+    assert_eq!(keys(&manifest), hex_of(&[edge("02"), wanted]));
+}
+
+#[test]
+fn a_tag_is_these_bytes() {
+    let name = Tag::parse("v1").unwrap();
+    let tag = TagRecord { package: PackageId(1), tag: name, digest: sha256("a1"), moved: Timestamp(2) };
+    let decode = |bytes: &[u8]| TagRecord::decode(PackageId(1), Tag::parse("v1").unwrap(), bytes);
+    golden(&tag, &tag.value(), &format!("01 0000000000000002 01 {}", "a1".repeat(32)), decode);
+    assert_eq!(tag.key().bytes, bytes("'t' 0000000000000001 'v1'"));
+    let of_manifest = format!("'d' 0000000000000001 01 {} 'v1'", "a1".repeat(32));
+    assert_eq!(keys(&tag), hex_of(&[(Space::Doc, of_manifest)]));
+}
+
+#[test]
+fn an_upload_is_these_bytes() {
+    let id = UploadId([0xab; 16]);
+    let mut upload = UploadRecord {
+        id,
+        package: PackageId(1),
+        user: OwnerId(2),
+        offset: 3,
+        hash: Bytes::from_static(&[7, 8]),
+        hinted: true,
+        held: Held::Row(Bytes::from_static(b"row")),
+        start: 4,
+        opened: Timestamp(5),
+        expires: Timestamp(6),
+    };
+    let decode = |bytes: &[u8]| UploadRecord::decode(id, bytes);
+    let numbers = "01 0000000000000001 0000000000000002 0000000000000003 0000000000000004
+                   0000000000000005 0000000000000006 00000002 0708";
+    golden(&upload, &upload.value(), &format!("{numbers} 01 00 00000003 'row'"), decode);
+    upload.held = Held::File(PhysicalKey([0xcd; 16]));
+    upload.hinted = false;
+    golden(&upload, &upload.value(), &format!("{numbers} 00 01 {}", "cd".repeat(16)), decode);
+    assert!(decode(&bytes(&format!("{numbers} 00 02"))).is_err(), "a place that this program does not know");
+
+    let session = "ab".repeat(16);
+    assert_eq!(upload.key().bytes, bytes(&format!("'u' {session}")));
+    let index = [
+        (Space::Meta, format!("'U' 0000000000000002 {session}")),
+        (Space::Refs, format!("'u' 0000000000000001 {session}")),
+        (Space::Queue, format!("'u' 0000000000000006 {session}")),
+    ];
+    assert_eq!(keys(&upload), hex_of(&index));
+}
+
+#[test]
+fn an_event_is_these_bytes() {
+    let decode = |bytes: &[u8]| from_json::<Event>(1, bytes, "event");
+    let mut event = Event {
+        action: "manifest.put".into(),
+        at: 7,
+        by: "user:1".into(),
+        request: "r".into(),
+        digest: None,
+        tag: None,
+        detail: None,
+    };
+    let start = "{\"action\":\"manifest.put\",\"at\":7,\"by\":\"user:1\",\"request\":\"r\"";
+    golden(&event, &to_json(1, &event), &format!("01 '{start}}}'"), decode);
+    event.digest = Some("sha256:a".into());
+    event.tag = Some("v1".into());
+    event.detail = Some("d".into());
+    let rest = ",\"digest\":\"sha256:a\",\"tag\":\"v1\",\"detail\":\"d\"}";
+    golden(&event, &to_json(1, &event), &format!("01 '{start}{rest}'"), decode);
+}
+
+proptest! {
+    /// What was damaged on a disk is refused or is some value: it never panics.
+    #[test]
+    fn any_bytes_are_read_or_refused(tail: Vec<u8>, versioned: bool) {
+        let bytes = if versioned { [&[1], tail.as_slice()].concat() } else { tail };
+        let _ = BlobRecord::decode(sha256("a1"), &bytes);
+        let _ = ManifestRecord::decode(PackageId(1), sha256("a1"), &bytes);
+        let _ = UploadRecord::decode(UploadId([1; 16]), &bytes);
+        let _ = from_json::<Event>(1, &bytes, "event");
+    }
+
+    /// Index entries come and go with each change of a record by the difference alone. After any history they are what
+    /// a rebuild from the stored records makes, no entry more or less; a change that counts from an old state does
+    /// nothing.
+    #[test]
+    fn an_index_kept_is_the_index_rebuilt(history in prop::collection::vec((0u8..6, states()), 1..40)) {
+        let store = MemoryStore::new();
+        let mut current: BTreeMap<u8, ManifestRecord> = BTreeMap::new();
+        for (slot, state) in history {
+            let old = current.remove(&slot);
+            let new = state.map(|state| ManifestRecord {
+                package: PackageId(u64::from(slot % 2)),
+                digest: digests(slot),
+                ..state
+            });
+            let mut batch = Batch::new();
+            batch.replace(old.as_ref(), new.as_ref());
+            let again = batch.clone();
+            store.commit(batch).now_or_never().unwrap().unwrap();
+            if old != new {
+                let refused = store.commit(again).now_or_never().unwrap();
+                prop_assert!(matches!(refused, Err(CommitError::Conflict(_))));
+            }
+            current.extend(new.map(|new| (slot, new)));
+
+            let stored = everything(&store);
+            let mut rebuilt = BTreeMap::new();
+            for record in current.values() {
+                // From the stored bytes, as a rebuild would.
+                let read = ManifestRecord::decode(record.package, record.digest, &stored[&record.key()]).unwrap();
+                prop_assert_eq!(&read, record);
+                rebuilt.insert(read.key(), read.value());
+                rebuilt.extend(read.index().into_iter().map(|key| (key, Bytes::new())));
+            }
+            prop_assert_eq!(stored, rebuilt);
+        }
+    }
+}
+
+fn digests(number: u8) -> Digest {
+    sha256(&format!("{number:02x}"))
+}
+
+fn everything(store: &MemoryStore) -> BTreeMap<Key, Bytes> {
+    let all = |space| store.scan(&Key { space, bytes: Vec::new() }, None, usize::MAX).now_or_never().unwrap();
+    Space::ALL.into_iter().flat_map(|space| all(space).unwrap()).collect()
+}
+
+/// A manifest from a small world, so that histories meet themselves: or none. Package and digest are the caller's.
+fn states() -> impl Strategy<Value = Option<ManifestRecord>> {
+    let target =
+        (0u8..6, any::<bool>()).prop_map(|(number, present)| Target { digest: digests(number), present });
+    let parts = (
+        prop::collection::vec(target, 0..5),
+        prop::option::of(0u8..6),
+        prop::option::of(1u64..3),
+        prop::sample::select(vec!["", "a", "b"]),
+        1u64..3,
+    );
+    let record = parts.prop_map(|(targets, subject, deleted, artifact_type, owner)| ManifestRecord {
+        owner: OwnerId(owner),
+        deleted: deleted.map(Timestamp),
+        subject: subject.map(digests),
+        artifact_type: artifact_type.into(),
+        targets,
+        ..manifest()
+    });
+    prop::option::weighted(0.8, record)
+}
