@@ -95,8 +95,9 @@ fn manifest() -> ManifestRecord {
         artifact_type: "c".into(),
         annotations: "{}".into(),
         targets: vec![
-            Target { digest: sha256("c3"), present: true },
-            Target { digest: sha512("d4"), present: false },
+            Target { digest: sha256("c3"), present: true, manifest: false },
+            Target { digest: sha512("d4"), present: false, manifest: false },
+            Target { digest: sha256("e5"), present: true, manifest: true },
         ],
     }
 }
@@ -108,10 +109,11 @@ fn a_manifest_is_these_bytes() {
     let text = format!(
         "01 0000000000000002 0000000000000003 0000000000000004 0000000000000000
          00000003 'a/b' 00000001 'c' 00000002 '{{}}'
-         01 01 {} 0000000000000002 01 01 {} 00 02 {}",
+         01 01 {} 0000000000000003 01 01 {} 00 02 {} 02 01 {}",
         "b2".repeat(32),
         "c3".repeat(32),
         "d4".repeat(64),
+        "e5".repeat(32),
     );
     golden(&full, &full.value(), &text, decode);
 
@@ -142,18 +144,24 @@ fn a_manifests_index_is_these_keys() {
     let wanted = (Space::Refs, format!("'w' 0000000000000001 02 {missing} 01 {own}"));
     let edge =
         |hold: &str| (Space::Refs, format!("'r' 01 {had} {hold} 0000000000000002 0000000000000001 01 {own}"));
+    // A manifest of an index is held by another kind of edge: one that is no right to a blob.
+    let child = "e5".repeat(32);
+    let child = |hold: &str| {
+        (Space::Refs, format!("'r' 01 {child} {hold} 0000000000000002 0000000000000001 01 {own}"))
+    };
     // The type is there as the first bytes of its hash.
     let typed = hex::encode(&Digest::sha256(b"c").hash()[..8]);
     let live = [
         (Space::Doc, format!("'v' 0000000000000001 01 {own}")),
         (Space::Doc, format!("'s' 0000000000000001 01 {subject} {typed} 01 {own}")),
         edge("01"),
+        child("03"),
         wanted.clone(),
     ];
     assert_eq!(keys(&manifest), hex_of(&live));
     assert_eq!(typed, "2e7d2c03a9507ae2");
     manifest.deleted = Some(Timestamp(9));
-    assert_eq!(keys(&manifest), hex_of(&[edge("02"), wanted]));
+    assert_eq!(keys(&manifest), hex_of(&[edge("02"), child("04"), wanted]));
 }
 
 #[test]
@@ -282,8 +290,11 @@ fn everything(store: &MemoryStore) -> BTreeMap<Key, Bytes> {
 
 /// A manifest from a small world, so that histories meet themselves: or none. Package and digest are the caller's.
 fn states() -> impl Strategy<Value = Option<ManifestRecord>> {
-    let target =
-        (0u8..6, any::<bool>()).prop_map(|(number, present)| Target { digest: digests(number), present });
+    let target = (0u8..6, any::<bool>(), any::<bool>()).prop_map(|(number, present, manifest)| Target {
+        digest: digests(number),
+        present,
+        manifest: present && manifest,
+    });
     let parts = (
         prop::collection::vec(target, 0..5),
         prop::option::of(0u8..6),
