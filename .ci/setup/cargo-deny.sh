@@ -3,8 +3,8 @@
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-version=0.20.2
-dir="$PACKHOUSE_CACHE/tools/cargo-deny-$version"
+version="$CARGO_DENY_VERSION"
+dir="$(dirname "$(tool_dir cargo-deny "$version")")"
 if [ ! -x "$dir/bin/cargo-deny" ]; then
   say "building cargo-deny $version"
   cargo install cargo-deny --locked --version "$version" --root "$dir" >&2

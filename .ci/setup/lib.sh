@@ -53,4 +53,6 @@ go_tools() {
   if [ "${PACKHOUSE_HELM4:-}" = 1 ]; then printf '%s\n' "$HELM4"; fi
 }
 
+CARGO_DENY_VERSION=0.20.2
+
 tool_dir() { echo "$PACKHOUSE_CACHE/tools/$1-$2/bin"; }

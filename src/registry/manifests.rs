@@ -109,6 +109,10 @@ impl Registry {
                 batch.replace(Some(tag), None);
                 events::record(&mut batch, grant, "tag.delete", Some(digest), Some(&tag.tag));
             }
+            // Who was told that a blob is here was promised that it stays for the manifest to come.
+            for target in old.targets.iter().filter(|target| target.present && !target.manifest) {
+                self.lease(&mut batch, package, &target.digest, grant.at());
+            }
             let new = ManifestRecord { deleted: Some(grant.at()), ..old.clone() };
             batch.replace(Some(&old), Some(&new));
             let due = grant.at().plus_seconds(RESTORABLE);

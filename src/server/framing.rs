@@ -183,14 +183,15 @@ impl Head {
         ends
     }
 
+    /// Whether two readers could disagree about where the message ends: two lengths, or one that we cannot follow.
     fn is_mixed(&self) -> bool {
-        self.chunked && self.length.is_some()
+        (self.chunked && self.length.is_some()) || self.unreadable
     }
 
     /// What follows the head. After a mixed one the connection ends.
     fn body(&self) -> State {
         match self.length {
-            _ if self.is_mixed() || self.unreadable => State::Blind,
+            _ if self.is_mixed() => State::Blind,
             _ if self.chunked => State::ChunkSize(0, false),
             None | Some(0) => State::Between,
             Some(length) => State::Sized(length),

@@ -124,3 +124,19 @@ fn a_first_start_on_a_busy_port_shows_the_password_all_the_same() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("with the password"), "{output:?}");
 }
+
+/// The last manifest that holds a blob may go between "it is here" and the manifest that was to name it.
+#[test]
+fn what_a_deleted_manifest_held_stays_for_the_next() {
+    let server = Server::with(&[("PACKHOUSE_LIMITS_LEASE_TTL", "2s")]);
+    let client = server.signed_in("alice");
+    let first = client.push_image("alice/app", "one", 5);
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    let layer = first["layers"][0]["digest"].as_str().unwrap();
+    client.head(&blob("alice/app", layer)).expect(200);
+    client.delete(&manifest("alice/app", &sha256(&content::bytes(&first)))).expect(202);
+    let mut second = first.clone();
+    second["annotations"] = json!({"another": "one"});
+    client.put_manifest("alice/app", "two", &second).expect(201);
+    client.get(&blob("alice/app", layer)).expect(200);
+}
