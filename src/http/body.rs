@@ -17,6 +17,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::room::Room;
 use crate::error::{Error, Kind, Result, What};
 
 /// Bytes as they arrive.
@@ -82,6 +83,7 @@ pub struct Body {
     /// It broke: nothing more comes, and nobody waits for the rest.
     failed: bool,
     leftover: Leftover,
+    room: Option<Room>,
 }
 
 impl std::fmt::Debug for Body {
@@ -94,7 +96,24 @@ impl Body {
     /// Wraps what hyper gives. `length` is the declared one.
     pub fn new(incoming: Incoming, length: Option<u64>, pace: Pace, leftover: Leftover) -> Self {
         let (since, waited, deadline) = (None, Duration::ZERO, None);
-        Self { incoming: Some(incoming), length, pace, since, waited, deadline, failed: false, leftover }
+        Self {
+            incoming: Some(incoming),
+            length,
+            pace,
+            since,
+            waited,
+            deadline,
+            failed: false,
+            leftover,
+            room: None,
+        }
+    }
+
+    /// The same, held in this room while it is collected and used.
+    #[must_use]
+    pub fn within(mut self, room: Room) -> Self {
+        self.room = Some(room);
+        self
     }
 
     /// The declared length; `None` when the client streams.
@@ -124,6 +143,14 @@ impl Body {
         if self.length.is_some_and(|length| length > limit) {
             return Err(too_large());
         }
+        let place = match &self.room {
+            Some(room) => Some(room.take(self.length.unwrap_or(limit).min(limit)).await?),
+            None => None,
+        };
+        let held = |bytes: Bytes| match place {
+            Some(place) => place.keep(bytes),
+            None => bytes,
+        };
         let mut whole = Vec::new();
         while let Some(chunk) = self.next().await {
             let chunk = chunk?;
@@ -132,11 +159,11 @@ impl Body {
             }
             // The common case, one frame, is not copied.
             if whole.is_empty() && self.is_empty() {
-                return Ok(chunk);
+                return Ok(held(chunk));
             }
             whole.extend_from_slice(&chunk);
         }
-        Ok(whole.into())
+        Ok(held(whole.into()))
     }
 
     /// The body as a stream. It ends with an error once more than `limit` bytes are seen.

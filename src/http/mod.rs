@@ -6,6 +6,7 @@ pub mod multipart;
 pub mod query;
 pub mod range;
 pub mod reply;
+pub mod room;
 
 pub use body::{Body, ByteStream, Leftover, Pace};
 pub use reply::{Content, Reply, Site};

@@ -32,7 +32,7 @@ use crate::{
     auth::{Authenticator, Caller, Policy},
     config::{Challenge, Config},
     error::{Error, Kind, Result, What},
-    http::{Body, Content, Leftover, Pace, Reply, Site, reply},
+    http::{Body, Content, Leftover, Pace, Reply, Site, reply, room::Room},
     model::{Timestamp, id},
     registry::Registry,
 };
@@ -107,6 +107,8 @@ pub struct Pipeline {
     external_url: Option<String>,
     bearer: bool,
     pace: Pace,
+    /// For bodies that are held whole: half of the memory budget, which they share.
+    room: Room,
     ids: Ids,
 }
 
@@ -124,6 +126,7 @@ impl Pipeline {
             gate: parts.gate,
             table: parts.table,
             pace: Pace { idle: limits.body_idle_time.0, rate: limits.body_rate.0 },
+            room: Room::new(config.memory.budget.0 / 2),
             limiter: Limiter::new(limits),
             metrics,
             probe,
@@ -233,7 +236,7 @@ impl Serve for Pipeline {
         };
         let length = incoming.size_hint().exact();
         let leftover = Leftover::default();
-        let body = Body::new(incoming, length, self.pace, leftover.clone());
+        let body = Body::new(incoming, length, self.pace, leftover.clone()).within(self.room.clone());
         let id = record.id.clone();
         let mut flight = Flight::new(record, leftover.clone(), self.metrics.clone(), link.pulse.clone());
 
