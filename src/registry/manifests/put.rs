@@ -200,12 +200,16 @@ impl Registry {
     ) -> Result<Vec<Target>> {
         let package = grant.target();
         let links: Vec<&Link> = manifest.links.iter().filter(|link| link.role != LinkRole::Foreign).collect();
+        // What is held is found first and its size read after: what arrives in between is then not held without a size.
+        let mut found = Vec::with_capacity(links.len());
+        for link in &links {
+            found.push(self.find(grant, link).await?);
+        }
         let sizes = self.sizes(&links).await?;
         let mut targets = Vec::with_capacity(links.len());
         let mut missing = Vec::new();
         let mut absent = 0;
-        for link in links {
-            let found = self.find(grant, link).await?;
+        for (link, found) in links.into_iter().zip(found) {
             let present = match &found {
                 Found::Manifest(value) => {
                     batch
@@ -214,7 +218,8 @@ impl Registry {
                 }
                 Found::Blob(holding) => {
                     expect_held(batch, package, &link.digest, holding);
-                    sizes.get(&link.digest) == Some(&link.size)
+                    // One that is gone again fails the batch, which is then prepared anew.
+                    sizes.get(&link.digest).is_none_or(|size| *size == link.size)
                 }
                 Found::Missing { manifest, lease } => {
                     let allowed = match self.settings().sparse {
