@@ -100,7 +100,7 @@ impl Receiver {
             }
         }
         if chunk.length.is_some_and(|length| begin + length != offset) {
-            // Not where a checkpoint is, but where the chunk began: a chunk that lies has no effect.
+            // What a checkpoint recorded stays: those bytes did arrive, and the session says how many.
             return Err(Error::invalid(What::Size, "the chunk is not as long as it says"));
         }
         Ok(Ok(()))
