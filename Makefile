@@ -44,6 +44,8 @@ docs: setup
 
 deny: setup
 	@.ci/setup/cargo-deny.sh
+	@# Builds fetch the crates of this platform only; the check looks at all of them.
+	@cargo fetch --locked --quiet
 	@. .ci/setup/env.sh; cargo deny --locked --offline check bans licenses sources
 
 fuzz: setup
