@@ -33,11 +33,19 @@ pub trait BlobStore: Send + Sync {
     async fn write(&self, key: PhysicalKey, offset: u64, hasher: Hasher) -> Result<Box<dyn BlobWriter>>;
 
     /// Gives an upload of exactly `size` bytes, all of them synced, its lasting name. When it returns, the name survives
-    /// a power cut. Repeating it after success succeeds.
+    /// a power cut. Repeating it after success succeeds; after a failure the upload may be gone.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Offset`] when there is no upload of that key.
     async fn publish(&self, key: PhysicalKey, size: u64) -> Result<()>;
 
     /// Removes an upload that was not published; absent is fine.
     async fn discard(&self, key: PhysicalKey) -> Result<()>;
+
+    /// Unpublished uploads that were here when the store was opened: an earlier process began them and nobody writes them
+    /// now, unless a session continued one since. Never an upload begun after that, so that whoever finds one that no
+    /// session names may discard it.
+    async fn leftovers(&self) -> Result<Vec<PhysicalKey>>;
 
     /// Opens published bytes.
     ///

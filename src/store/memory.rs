@@ -206,7 +206,7 @@ impl BlobStore for MemoryBlobs {
         let held = match (blobs.uploads.get(&key), blobs.published.get(&key)) {
             (Some((bytes, _)), _) => bytes.len(),
             (None, Some(bytes)) => bytes.len(),
-            (None, None) => return Err(Error::internal(format!("there is no upload {key} to publish"))),
+            (None, None) => return Err(Error::new(Kind::Offset { stored: 0 }, "the upload holds no bytes")),
         };
         if held as u64 != size {
             return Err(Error::internal(format!(
@@ -222,6 +222,11 @@ impl BlobStore for MemoryBlobs {
     async fn discard(&self, key: PhysicalKey) -> Result<()> {
         lock(&self.0).uploads.remove(&key);
         Ok(())
+    }
+
+    async fn leftovers(&self) -> Result<Vec<PhysicalKey>> {
+        // No process was here before this one.
+        Ok(Vec::new())
     }
 
     async fn open(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {

@@ -64,6 +64,7 @@ impl BlobRecord {
             1 => Location::Physical(PhysicalKey(reader.key16()?)),
             _ => return Err(reader.broken("unknown location")),
         };
+        reader.end()?;
         Ok(Self { digest, size, location, created })
     }
 }

@@ -75,6 +75,20 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
+    /// A truth value: one byte, 0 or 1.
+    pub(crate) fn flag(&mut self) -> Result<bool> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.broken("a flag is neither 0 nor 1")),
+        }
+    }
+
+    /// The record's end: a byte more is as wrong as one too few.
+    pub(crate) fn end(&self) -> Result<()> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.broken("too long")) }
+    }
+
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8]> {
         let length = u32::from_be_bytes(self.array()?);
         self.raw(length as usize)

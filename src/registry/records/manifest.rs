@@ -121,13 +121,17 @@ impl ManifestRecord {
         let media_type = reader.text()?;
         let artifact_type = reader.text()?;
         let annotations = reader.text()?;
-        let subject = if reader.u8()? == 1 { Some(reader.digest()?) } else { None };
+        let subject = if reader.flag()? { Some(reader.digest()?) } else { None };
         let count = reader.u64()?;
         let mut targets = Vec::new();
         for _ in 0..count {
             let kind = reader.u8()?;
+            if kind > 2 {
+                return Err(reader.broken("unknown kind of target"));
+            }
             targets.push(Target { digest: reader.digest()?, present: kind != 0, manifest: kind == 2 });
         }
+        reader.end()?;
         Ok(Self {
             package,
             owner,
@@ -258,7 +262,9 @@ impl TagRecord {
             return Err(reader.broken("written by a newer version"));
         }
         let moved = Timestamp(reader.u64()?);
-        Ok(Self { package, tag, digest: reader.digest()?, moved })
+        let digest = reader.digest()?;
+        reader.end()?;
+        Ok(Self { package, tag, digest, moved })
     }
 }
 

@@ -15,7 +15,7 @@ mod tests;
 mod writer;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs::{DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -56,6 +56,8 @@ struct Inner {
     open: OpenFiles,
     /// Who writes which upload; entries of writers long gone are swept now and then.
     writers: Mutex<HashMap<PhysicalKey, Active>>,
+    /// Uploads of an earlier process, as long as they are neither published nor discarded.
+    leftovers: Mutex<BTreeSet<PhysicalKey>>,
     health: Arc<Health>,
 }
 
@@ -119,6 +121,7 @@ impl DirectoryBlobs {
         for folder in [&blobs, &uploads, &data.to_owned()] {
             sync_folder(folder).map_err(write_failure)?;
         }
+        let leftovers = keys_in(&uploads)?.collect::<Result<_>>()?;
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         // A reader's file is not to take the place of a connection.
         let open =
@@ -128,6 +131,7 @@ impl DirectoryBlobs {
             uploads,
             open: OpenFiles::new(open),
             writers: Mutex::default(),
+            leftovers: Mutex::new(leftovers),
             health: Arc::default(),
         });
         Ok(Self { inner, _lock: None })
@@ -216,8 +220,8 @@ impl Inner {
 
     fn publish(&self, key: PhysicalKey, size: u64) -> Result<()> {
         let (from, to) = (self.upload(key), self.blob(key));
-        match size_of(&from)? {
-            Some(stored) if stored == size => name(&from, &to, size)?,
+        let named = match size_of(&from)? {
+            Some(stored) if stored == size => name(&from, &to, size).map(|()| true)?,
             Some(stored) => {
                 return Err(Error::internal(format!(
                     "upload {key} holds {stored} bytes, not the {size} to be published"
@@ -225,18 +229,30 @@ impl Inner {
             }
             // Published before, perhaps by a call whose folder sync did not come to its end: that is repeated below.
             None => match size_of(&to)? {
-                Some(stored) if stored == size => {}
+                Some(stored) if stored == size => false,
                 Some(stored) => {
                     return Err(Error::internal(format!(
                         "blob {key} holds {stored} bytes, not the {size} published"
                     )));
                 }
-                None => return Err(Error::internal(format!("there is no upload {key} to publish"))),
+                None => return Err(held(0)),
             },
-        }
+        };
         // The bytes were synced before they got this name, so whoever finds the name after a power cut finds them
         // whole. Only now may a record be written that promises it.
-        sync_folder(&self.folder(key)).map_err(|cause| self.health.bad(cause))
+        sync_folder(&self.folder(key)).map_err(|cause| {
+            // A second sync would succeed without having written what the first could not. So the name goes, and the
+            // upload with it: only bytes that are sent and synced anew may be promised. A name that an earlier call made
+            // durable stays: a record may rest on it.
+            if named && let Err(error) = remove(&to) {
+                tracing::error!(blob = %key, %error, "a blob whose name could not be made durable stays behind");
+            }
+            self.health.bad(cause)
+        })
+    }
+
+    fn done_with(&self, key: PhysicalKey) {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
     fn list(&self, after: Option<PhysicalKey>, limit: usize) -> Result<Vec<PhysicalKey>> {
@@ -247,11 +263,11 @@ impl Inner {
                 break;
             }
             let mut keys = Vec::new();
-            for entry in self.blobs.join(hex::encode([first])).read_dir().map_err(read_failure)? {
-                let name = entry.map_err(read_failure)?.file_name();
-                // Anything else in the folder is not ours to judge.
-                let key = name.to_str().and_then(PhysicalKey::parse).filter(|key| key.0[0] == first);
-                keys.extend(key.filter(|key| after.is_none_or(|after| *key > after)));
+            for key in keys_in(&self.blobs.join(hex::encode([first])))? {
+                let key = key?;
+                if key.0[0] == first && after.is_none_or(|after| key > after) {
+                    keys.push(key);
+                }
             }
             keys.sort_unstable();
             keys.truncate(limit - listed.len());
@@ -259,6 +275,15 @@ impl Inner {
         }
         Ok(listed)
     }
+}
+
+/// The keys that a folder's files are named by. Anything else in it is not ours to judge.
+fn keys_in(folder: &Path) -> Result<impl Iterator<Item = Result<PhysicalKey>>> {
+    let entries = folder.read_dir().map_err(read_failure)?;
+    Ok(entries.filter_map(|entry| match entry {
+        Ok(entry) => entry.file_name().to_str().and_then(PhysicalKey::parse).map(Ok),
+        Err(cause) => Some(Err(read_failure(cause))),
+    }))
 }
 
 /// Gives a file its lasting name, never taking that name from another.
@@ -311,13 +336,28 @@ impl BlobStore for DirectoryBlobs {
         // Published bytes never change, so nobody may still be able to add to them.
         self.inner.stop_writer(key).await;
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.publish(key, size)).await
+        blocking(move || {
+            inner.publish(key, size)?;
+            inner.done_with(key);
+            Ok(())
+        })
+        .await
     }
 
     async fn discard(&self, key: PhysicalKey) -> Result<()> {
         self.inner.stop_writer(key).await;
         let inner = Arc::clone(&self.inner);
-        blocking(move || remove(&inner.upload(key))).await
+        blocking(move || {
+            remove(&inner.upload(key))?;
+            inner.done_with(key);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn leftovers(&self) -> Result<Vec<PhysicalKey>> {
+        let leftovers = self.inner.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(leftovers.iter().copied().collect())
     }
 
     async fn open(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {

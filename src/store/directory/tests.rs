@@ -143,3 +143,23 @@ async fn the_folder_must_be_one() {
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(error.public().contains("blobs"));
 }
+
+#[tokio::test]
+async fn leftovers_are_those_of_an_earlier_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for n in 1..=4 {
+        upload(&store, key(n), b"bytes").await;
+    }
+    assert!(store.leftovers().await.unwrap().is_empty(), "this process began them");
+    drop(store);
+    std::fs::write(folder.path().join("uploads/foreign"), b"").unwrap();
+    let store = open(folder.path());
+    upload(&store, key(5), b"bytes").await;
+    assert_eq!(store.leftovers().await.unwrap(), [key(1), key(2), key(3), key(4)]);
+    // One is published, one discarded, one continued: that one is still there, and named by a session.
+    store.publish(key(1), 5).await.unwrap();
+    store.discard(key(2)).await.unwrap();
+    store.write(key(3), 5, Hasher::new(Algorithm::Sha256)).await.unwrap();
+    assert_eq!(store.leftovers().await.unwrap(), [key(3), key(4)]);
+}
