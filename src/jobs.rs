@@ -47,6 +47,9 @@ pub fn standard() -> Vec<Job> {
         job("expire-uploads", MINUTE, |registry, caller| {
             Box::pin(async move { registry.expire_uploads(caller.at, STEP).await.map(Progress::of) })
         }),
+        job("sweep-uploads", 60 * MINUTE, |registry, _| {
+            Box::pin(async move { registry.sweep_uploads().await.map(|_| Progress::Idle) })
+        }),
         job("purge-trash", MINUTE, |registry, caller| {
             Box::pin(async move { registry.purge_trash(caller.at, STEP).await.map(Progress::of) })
         }),

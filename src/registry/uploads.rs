@@ -10,6 +10,8 @@ mod sessions;
 
 pub(crate) use sessions::Sessions;
 
+use std::collections::BTreeSet;
+
 use receive::Received;
 
 use super::{
@@ -19,7 +21,7 @@ use super::{
 use crate::{
     auth::{Grant, Push},
     error::{Error, Kind, Result, What},
-    model::{Algorithm, Digest, Hasher, OwnerId, Timestamp, UploadId},
+    model::{Algorithm, Digest, Hasher, OwnerId, PhysicalKey, Timestamp, UploadId},
     store::{Batch, CommitError},
 };
 
@@ -178,17 +180,7 @@ impl Registry {
                 receiver.discard(&new).await;
                 return Err(error);
             }
-            match receiver.finish(&grant, None, &new, digest).await {
-                // Nothing was stored, and nobody can come back for the bytes. They may have their lasting name already.
-                Err(error) if error.kind() == Kind::StaleGrant => {
-                    receiver.discard(&new).await;
-                    if let Held::File(key) = new.held {
-                        receiver.registry.blobs.delete(key).await?;
-                    }
-                    Err(error)
-                }
-                other => other,
-            }
+            receiver.finish(&grant, None, &new, digest).await
         })
         .await
     }
@@ -225,12 +217,39 @@ impl Registry {
         Ok(gone)
     }
 
-    /// Removes a session's unpublished bytes. A failure leaves garbage that a scrub finds; it is logged.
+    /// Removes the bytes of a session whose row is gone and that became no blob. They may have their lasting name: a
+    /// commit that was refused comes after it. A failure leaves garbage that a later sweep finds; it is logged.
     async fn discard_held(&self, record: &UploadRecord) {
         let Held::File(key) = record.held else { return };
-        if let Err(error) = self.blobs.discard(key).await {
+        let gone = self.blobs.discard(key).await;
+        if let Err(error) = gone.and(self.blobs.delete(key).await) {
             tracing::warn!(upload = %record.id, %error, "the bytes of a dropped upload stay behind");
         }
+    }
+
+    /// Discards what an earlier process received and no session names: of uploads in one request that were cut off, of
+    /// commits that failed. Says how many there were.
+    pub async fn sweep_uploads(&self) -> Result<usize> {
+        // Uploads begun since the start are not among them, so nothing here can be in use. A session that names one may
+        // end at any moment: it then discards or publishes its bytes itself, and discarding twice is harmless.
+        let mut leftovers: BTreeSet<PhysicalKey> = self.blobs.leftovers().await?.into_iter().collect();
+        let mut after = None;
+        while !leftovers.is_empty() {
+            let page = self.meta.scan(&UploadRecord::all(), after.as_ref(), 256).await?;
+            for (key, value) in &page {
+                if let Held::File(named) = UploadRecord::decode_at(key, value)?.held {
+                    leftovers.remove(&named);
+                }
+            }
+            after = page.last().map(|(key, _)| key.clone());
+            if page.len() < 256 {
+                break;
+            }
+        }
+        for key in &leftovers {
+            self.blobs.discard(*key).await?;
+        }
+        Ok(leftovers.len())
     }
 }
 
@@ -287,7 +306,9 @@ impl Receiver {
             start: self.registry.start,
             ..old.clone()
         };
-        self.save(old, new).await
+        let new = self.save(old, new).await?;
+        self.discard(old).await;
+        Ok(new)
     }
 
     /// Records how far a session came.

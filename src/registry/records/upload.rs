@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     codec::{Reader, Writer},
-    meta, tag,
+    corrupt, meta, tag,
 };
 use crate::{
     error::Result,
@@ -56,6 +56,17 @@ impl UploadRecord {
         meta(tag::UPLOAD).with(&id.0)
     }
 
+    /// All sessions.
+    pub fn all() -> Key {
+        meta(tag::UPLOAD)
+    }
+
+    /// Reads a stored record found under [`Self::all`].
+    pub fn decode_at(key: &Key, bytes: &[u8]) -> Result<Self> {
+        let id = key.bytes.get(1..).and_then(|id| id.try_into().ok());
+        Self::decode(UploadId(id.ok_or_else(|| corrupt("upload", "its key is not a session's"))?), bytes)
+    }
+
     /// The sessions of a user.
     pub fn of_user(user: OwnerId) -> Key {
         meta(tag::UPLOAD_OF).with(&user.bytes())
@@ -91,12 +102,13 @@ impl UploadRecord {
         let opened = Timestamp(reader.u64()?);
         let expires = Timestamp(reader.u64()?);
         let hash = Bytes::copy_from_slice(reader.bytes()?);
-        let hinted = reader.u8()? == 1;
+        let hinted = reader.flag()?;
         let held = match reader.u8()? {
             0 => Held::Row(Bytes::copy_from_slice(reader.bytes()?)),
             1 => Held::File(PhysicalKey(reader.key16()?)),
             _ => return Err(reader.broken("unknown place")),
         };
+        reader.end()?;
         Ok(Self { id, package, user, offset, hash, hinted, held, start, opened, expires })
     }
 }

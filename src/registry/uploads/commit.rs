@@ -18,8 +18,24 @@ use crate::{
 /// Conflicts before giving up: each means that another client made progress on the same digest.
 const ATTEMPTS: usize = 16;
 
+/// Why a session did not become a blob.
+enum Unfinished {
+    /// Nothing was stored.
+    Refused(Error),
+    /// The engine failed while storing it, and nobody knows whether the batch is there. So its bytes must stay; if it is
+    /// not there, they are an orphan, which a scrub finds.
+    Unknown(Error),
+}
+
+impl From<Error> for Unfinished {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
 impl Receiver {
-    /// Makes the session's bytes, all synced, the blob `digest`. `stored` is the session's row, if it has one.
+    /// Makes the session's bytes, all synced, the blob `digest`. `stored` is the session's row, if it has one: after a
+    /// failure the client may come back to it. Bytes that no row names go at once.
     pub(super) async fn finish(
         &self,
         grant: &Grant<Push>,
@@ -27,6 +43,25 @@ impl Receiver {
         record: &UploadRecord,
         digest: Digest,
     ) -> Result<u64> {
+        match self.try_finish(grant, stored, record, digest).await {
+            Ok(size) => Ok(size),
+            Err(Unfinished::Refused(error)) => {
+                if stored.is_none() {
+                    self.discard(record).await;
+                }
+                Err(error)
+            }
+            Err(Unfinished::Unknown(error)) => Err(error),
+        }
+    }
+
+    async fn try_finish(
+        &self,
+        grant: &Grant<Push>,
+        stored: Option<&UploadRecord>,
+        record: &UploadRecord,
+        digest: Digest,
+    ) -> Result<u64, Unfinished> {
         let found = self.digest_of(record, digest).await;
         match found {
             Ok(found) if found == digest => {}
@@ -36,7 +71,8 @@ impl Receiver {
                 }
                 self.discard(record).await;
                 let found = other?;
-                return Err(Error::invalid(What::Digest, format!("the bytes have the digest {found}")));
+                let text = format!("the bytes have the digest {found}");
+                return Err(Error::invalid(What::Digest, text).into());
             }
         }
         // The order of this is what 201 promises: the bytes were synced when they were received; now their name is made
@@ -44,7 +80,14 @@ impl Receiver {
         let location = match record.held {
             Held::Row(_) => Location::Inline,
             Held::File(key) => {
-                self.registry.blobs.publish(key, record.offset).await?;
+                match self.registry.blobs.publish(key, record.offset).await {
+                    // An earlier try could not make the name durable and gave the bytes up: the client sends them again.
+                    Err(error) if let (Kind::Offset { .. }, Some(row)) = (error.kind(), stored) => {
+                        self.restart(row).await?;
+                        return Err(error.into());
+                    }
+                    other => other?,
+                }
                 Location::Physical(key)
             }
         };
@@ -57,12 +100,14 @@ impl Receiver {
                 Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
                     rights = self.registry.policy.renew(grant).await?;
                 }
-                Err(CommitError::Conflict(key)) if key == record.key() => return Err(unknown_upload()),
+                Err(CommitError::Conflict(key)) if key == record.key() => return Err(unknown_upload().into()),
                 Err(CommitError::Conflict(_)) => {}
-                Err(error) => return Err(failed(error)),
+                Err(CommitError::Failed(error)) => return Err(Unfinished::Unknown(error)),
+                Err(error) => return Err(failed(error).into()),
             }
         }
-        Err(Error::new(Kind::Unavailable, "too many clients are writing this blob at once; try again"))
+        let text = "too many clients are writing this blob at once; try again";
+        Err(Error::new(Kind::Unavailable, text).into())
     }
 
     async fn commit(

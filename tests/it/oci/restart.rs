@@ -173,6 +173,27 @@ fn nothing_of_given_up_uploads_stays_in_the_folder() {
     eventually("the folder is as before", || files(&server) == before);
 }
 
+/// Bytes that no session names are gone some seconds after the next start; those of sessions stay.
+#[test]
+fn b27_a_kill_in_the_middle_of_an_upload_in_one_request_leaves_nothing_for_long() {
+    let mut server = Server::start();
+    let client = server.signed_in("alice");
+    let bytes = fresh_bytes(300_000);
+    let place = location(&client.patch(&client.begin("alice/app"), &[], &bytes[..200_000]).expect(202));
+    assert_eq!(files(&server), 1);
+    let target = format!("/v2/alice/app/blobs/uploads/?digest={}", sha256(&bytes));
+    let mut stream = client.open("POST", &target, &[], Some(300_000));
+    stream.write_all(&bytes[..200_000]).unwrap();
+    eventually("the bytes arrive", || files(&server) == 2);
+
+    let client = again(&mut server, &client);
+    assert_eq!(files(&server), 2);
+    eventually("the session's file alone is left", || files(&server) == 1);
+    let place = location(&client.get(&place).expect(204));
+    client.put(&and(&place, &format!("digest={}", sha256(&bytes))), &bytes[200_000..]).expect(201);
+    assert!(client.get(&blob("alice/app", &sha256(&bytes))).expect(200).body == bytes);
+}
+
 /// How many files hold bytes of blobs or uploads.
 pub(super) fn files(server: &Server) -> usize {
     fn count(folder: &std::path::Path) -> usize {

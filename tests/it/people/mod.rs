@@ -35,6 +35,7 @@ pub(crate) const ALL: &[Scope] = Scope::ALL;
 pub(crate) struct World {
     pub(crate) registry: Registry,
     pub(crate) meta: Arc<MemoryStore>,
+    pub(crate) blobs: Arc<MemoryBlobs>,
     /// The first user's password.
     pub(crate) first: Secret,
 }
@@ -60,12 +61,12 @@ impl World {
 
     pub(crate) async fn with(settings: Settings) -> Self {
         let meta = Arc::new(MemoryStore::new());
-        let registry =
-            Registry::open(Arc::clone(&meta) as _, Arc::new(MemoryBlobs::new()), settings).unwrap();
+        let blobs = Arc::new(MemoryBlobs::new());
+        let registry = Registry::open(Arc::clone(&meta) as _, Arc::clone(&blobs) as _, settings).unwrap();
         let password = generated_password().unwrap();
         let first = registry.initialize(NOW, &password).await.unwrap().unwrap();
         assert_eq!(first.name, "admin");
-        Self { registry, meta, first: password }
+        Self { registry, meta, blobs, first: password }
     }
 
     pub(crate) fn operator(&self) -> Caller {

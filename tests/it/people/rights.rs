@@ -1,17 +1,23 @@
 //! Rights, and how they end: with the next request.
 
+use bytes::Bytes;
 use packhouse::{
     auth::{Access, Caller, Delete, Manage, Publish, Pull, Push, Verb},
     error::{Challenge, Kind, Reason, What},
-    model::{Role, Scope, Visibility},
-    registry::{Settings, records::Membership},
+    model::{Digest, Role, Scope, Timestamp, Visibility},
+    registry::{Chunk, Settings, records::Membership},
+    store::BlobStore as _,
 };
 
 use super::{ALL, NOW, PASSWORD, READ, WRITE, World, basic, kind, later, name, words};
 
 /// ada owns acme, bob is a member, carl nobody; acme/app is private and pushed by ada.
 async fn acme() -> World {
-    let world = World::new().await;
+    acme_with(Settings::default()).await
+}
+
+async fn acme_with(settings: Settings) -> World {
+    let world = World::with(settings).await;
     for user in ["ada", "bob", "carl"] {
         world.user(user).await;
     }
@@ -267,6 +273,41 @@ async fn a_grant_does_not_outlive_the_rights_it_came_from() {
     assert_eq!(kind(world.put(&grant, "4").await), Kind::StaleGrant);
     assert_eq!(kind(world.registry.policy().renew(&grant).await), Kind::StaleGrant);
     assert!(world.may::<Push>(&carl, "acme/app").await.is_err(), "the caller as it was is no way in either");
+}
+
+/// The bytes of a refused upload had their lasting name before the batch that would have made them a blob.
+#[tokio::test]
+async fn an_upload_refused_at_its_end_leaves_no_bytes() {
+    // The world's clock stands still, the one that uploads are measured by does not.
+    let world = acme_with(Settings { max_upload_time: u64::from(u32::MAX), ..Settings::default() }).await;
+    let bytes = Bytes::from(vec![7; 20_000]);
+    let digest = Digest::sha256(&bytes);
+    let chunk = || {
+        let bytes = bytes.clone();
+        Chunk { at: None, length: None, bytes: Box::pin(futures_util::stream::once(async { Ok(bytes) })) }
+    };
+    for session in [false, true] {
+        world.role("acme/app", "carl", Some(Role::Write)).await;
+        let carl = world.caller("carl").await;
+        let grant = world.may::<Push>(&carl, "acme/app").await.unwrap();
+        let id = world.registry.begin_upload(&grant, None).await.unwrap();
+        world.role("acme/app", "carl", Some(Role::Read)).await;
+        let refused = if session {
+            world.registry.finish_upload(grant, id, Some(chunk()), digest).await
+        } else {
+            world.registry.put_blob(grant, chunk(), digest).await
+        };
+        assert_eq!(kind(refused), Kind::StaleGrant);
+        // A session may be finished by who regains the right, so it keeps its bytes until it expires.
+        assert_eq!(world.blobs.list(None, 9).await.unwrap().len(), usize::from(session));
+        world.registry.expire_uploads(grant_end(), 100).await.unwrap();
+        assert!(world.blobs.list(None, 9).await.unwrap().is_empty());
+    }
+}
+
+/// When every session opened now has expired.
+fn grant_end() -> Timestamp {
+    Timestamp::now().plus_seconds(2 * Settings::default().session_ttl)
 }
 
 /// Granting again what was decided before: a grant to create, of an owner, of the installation.
