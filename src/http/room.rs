@@ -1,5 +1,5 @@
-//! Memory for bodies that must be held whole before they can be judged. However many clients send one slowly, together
-//! they get no more than this.
+//! Memory for bodies that are held whole: requests that must be judged as one, answers until they are read. However many
+//! clients send or read one slowly, together they get no more than this.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// So much memory, shared by all who clone it.
 #[derive(Debug, Clone)]
-pub struct Room(Arc<Semaphore>);
+pub struct Room {
+    free: Arc<Semaphore>,
+    pieces: usize,
+}
 
 /// A part of the room, given back when dropped.
 #[derive(Debug)]
@@ -27,10 +30,10 @@ impl Room {
     /// A room of so many bytes.
     pub fn new(bytes: u64) -> Self {
         let pieces = usize::try_from(bytes / PIECE).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
-        Self(Arc::new(Semaphore::new(pieces)))
+        Self { free: Arc::new(Semaphore::new(pieces)), pieces }
     }
 
-    /// Waits for a place of so many bytes.
+    /// Waits for a place of so many bytes; what is larger than the room waits for the whole room.
     ///
     /// # Errors
     /// Unavailable when others keep the room full.
@@ -38,11 +41,11 @@ impl Room {
         if bytes <= FREE {
             return Ok(Place(None));
         }
-        let pieces = u32::try_from(bytes.div_ceil(PIECE)).unwrap_or(u32::MAX);
-        let full = || {
-            Error::new(Kind::Unavailable, "the registry is taking as many large bodies as it has memory for")
-        };
-        let waited = tokio::time::timeout(PATIENCE, Arc::clone(&self.0).acquire_many_owned(pieces)).await;
+        let pieces = usize::try_from(bytes.div_ceil(PIECE)).unwrap_or(usize::MAX).min(self.pieces);
+        let pieces = u32::try_from(pieces).unwrap_or(u32::MAX);
+        let full =
+            || Error::new(Kind::Unavailable, "the registry holds as many large bodies as it has memory for");
+        let waited = tokio::time::timeout(PATIENCE, Arc::clone(&self.free).acquire_many_owned(pieces)).await;
         // The semaphore is never closed, so the inner result is always good.
         let permit = waited.map_err(|_| full())?.map_err(|_| full())?;
         Ok(Place(Some(permit)))

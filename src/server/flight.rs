@@ -103,7 +103,8 @@ impl Drop for Flight {
                 tracing::$level!(
                     target: "packhouse::request",
                     request = %record.id,
-                    method = %record.method,
+                    // A method may be any token, as long as the head may be.
+                    method = %record.method.as_str().get(..32).unwrap_or(record.method.as_str()),
                     path = visible(&record.path),
                     route = record.route,
                     status,

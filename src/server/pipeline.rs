@@ -109,6 +109,8 @@ pub struct Pipeline {
     pace: Pace,
     /// For bodies that are held whole: half of the memory budget, which they share.
     room: Room,
+    /// For answers that are held whole until their readers took them: a quarter of it.
+    answers: Room,
     ids: Ids,
 }
 
@@ -127,6 +129,7 @@ impl Pipeline {
             table: parts.table,
             pace: Pace { idle: limits.body_idle_time.0, rate: limits.body_rate.0 },
             room: Room::new(config.memory.budget.0 / 2),
+            answers: Room::new(config.memory.budget.0 / 4),
             limiter: Limiter::new(limits),
             metrics,
             probe,
@@ -241,12 +244,27 @@ impl Serve for Pipeline {
         let mut flight = Flight::new(record, leftover.clone(), self.metrics.clone(), link.pulse.clone());
 
         let mut reply = self.reply(parts, mixed, link, body, flight.record()).await;
+        if !is_head {
+            reply = self.within_budget(reply).await;
+        }
         if settle_body(&leftover, length, waits) == Connection::Close {
             reply = reply.header(header::CONNECTION, "close");
         }
         reply = reply.header(header::HeaderName::from_static("x-request-id"), &id);
         flight.answered(reply.status);
         respond(reply, is_head, version, flight)
+    }
+}
+
+impl Pipeline {
+    /// An answer in memory waits for its place there, and keeps it until its reader took it.
+    async fn within_budget(&self, reply: Reply) -> Reply {
+        let Reply { status, headers, content } = reply;
+        let Content::Bytes(bytes) = content else { return Reply { status, headers, content } };
+        match self.answers.take(bytes.len() as u64).await {
+            Ok(place) => Reply { status, headers, content: Content::Bytes(place.keep(bytes)) },
+            Err(error) => Reply::new(reply::status(error.kind())).bytes(error.public().to_owned()),
+        }
     }
 }
 

@@ -75,6 +75,7 @@ impl Adapter for Echo {
             "sink" => text(count(body).await?.to_string()),
             "first" => text(first(body).await?.to_string()),
             "stream" => Reply::new(StatusCode::OK).stream(number, zeros(number)),
+            "whole" => Reply::new(StatusCode::OK).bytes(vec![0; usize::try_from(number).unwrap()]),
             "short" => Reply::new(StatusCode::OK).stream(number + 1, zeros(number)),
             "broken" => {
                 let failure = stream::once(async { Err(Error::internal("the disk broke")) });

@@ -145,6 +145,23 @@ async fn a_reader_that_stalls_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn answers_held_whole_share_a_part_of_the_memory() {
+    let server = start(|config| config.memory.budget = Size(64 << 20)).await;
+    let address = server.address();
+    let stalled = client(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /t/whole?16777216 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        stream
+    })
+    .await;
+    assert_eq!(get(address, "/t/hello", "").await.status(), 200, "small ones need no place");
+    assert_eq!(get(address, "/t/whole?1000000", "").await.status(), 503);
+    drop(stalled);
+    assert_eq!(get(address, "/t/whole?1000000", "").await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_is_slow_but_reads_gets_everything() {
     let server = start(short).await;
     let address = server.address();
