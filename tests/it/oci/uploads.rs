@@ -269,3 +269,25 @@ fn the_same_blob_twice_is_the_same_blob() {
         assert!(client.get(&blob(&repository, &digest)).expect(200).body == bytes);
     }
 }
+
+/// A client whose first answer was lost closes the session once more.
+#[test]
+fn closing_a_session_twice_says_twice_that_the_blob_is_here() {
+    let (client, repository) = alice();
+    for size in [10, 60_000] {
+        let bytes = fresh_bytes(size);
+        let digest = sha256(&bytes);
+        let place = location(&client.patch(&client.begin(&repository), &[], &bytes).expect(202));
+        let close = and(&place, &format!("digest={digest}"));
+        for _ in 0..2 {
+            let answer = client.put(&close, b"").expect(201);
+            assert_eq!(location(&answer), blob(&repository, &digest));
+        }
+        // Not for other content, not where the blob is not, and not for a session that is sent bytes.
+        let other = and(&place, &format!("digest={}", sha256(b"other")));
+        client.put(&other, b"").refuses(404, "BLOB_UPLOAD_UNKNOWN");
+        client.put(&close, b"x").refuses(404, "BLOB_UPLOAD_UNKNOWN");
+        goes(&client, &repository, &digest);
+        client.put(&close, b"").refuses(404, "BLOB_UPLOAD_UNKNOWN");
+    }
+}
