@@ -238,3 +238,28 @@ fn nothing_unfinished_and_no_unwrap_outside_tests() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// `docs/promises.md`: each promise names its tests, and they exist.
+#[test]
+fn every_promise_names_its_tests() {
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/promises.md")).unwrap();
+    let mut code = String::new();
+    for path in sources() {
+        code.push_str(&std::fs::read_to_string(path).unwrap());
+    }
+    let mut promises = 0;
+    for promise in page.split("\n- ").skip(1) {
+        let promise = promise.split("\n#").next().unwrap_or_default();
+        // A test's name has underscores and nothing else between its words; settings and commands do not look so.
+        let is_test =
+            |word: &&str| word.contains('_') && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let tests: Vec<&str> = promise.split('`').skip(1).step_by(2).filter(is_test).collect();
+        assert!(!tests.is_empty(), "a promise without a test: {promise}");
+        for test in tests {
+            assert!(code.contains(&format!("fn {test}(")), "no test is called {test}");
+        }
+        promises += 1;
+    }
+    assert!(promises > 10, "the page was read");
+}
