@@ -39,6 +39,12 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// Another store with the same keys; what is written to one does not show in the other.
+    #[cfg(test)]
+    pub(crate) fn fork(&self) -> Self {
+        Self(Mutex::new(lock(&self.0).clone()))
+    }
+
     fn view(&self) -> View {
         View(Arc::clone(&lock(&self.0).map))
     }
@@ -178,6 +184,28 @@ impl MemoryBlobs {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Another store with what is durable in this one: nobody writes to it yet.
+    #[cfg(test)]
+    pub(crate) fn fork(&self) -> Self {
+        let blobs = lock(&self.0);
+        let (uploads, published) = (blobs.uploads.clone(), blobs.published.clone());
+        Self(Arc::new(Mutex::new(Blobs { uploads, published, writers: blobs.writers + 1 })))
+    }
+
+    /// Loses an upload's name, as a power cut may.
+    #[cfg(test)]
+    pub(crate) fn lose_uploads(&self) {
+        lock(&self.0).uploads.clear();
+    }
+
+    /// Everything durable: the unpublished uploads, the published blobs.
+    #[cfg(test)]
+    pub(crate) fn everything(&self) -> (BTreeMap<PhysicalKey, Bytes>, BTreeMap<PhysicalKey, Bytes>) {
+        let blobs = lock(&self.0);
+        let uploads = blobs.uploads.iter().map(|(key, (bytes, _))| (*key, bytes.clone().into())).collect();
+        (uploads, blobs.published.clone())
     }
 }
 

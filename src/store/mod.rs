@@ -6,6 +6,8 @@
 mod batch;
 mod blobs;
 mod directory;
+#[cfg(test)]
+pub(crate) mod faulty;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 mod open;

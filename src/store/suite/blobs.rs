@@ -15,6 +15,7 @@ use crate::{
 suite! {
     memory = super::in_memory();
     directory = super::in_directory();
+    faulty = super::with_faults();
     => [
         what_was_written_is_read
         an_upload_is_resumed_where_it_stopped
@@ -40,6 +41,11 @@ type Store = Arc<dyn BlobStore>;
 
 fn in_memory() -> Bench<dyn BlobStore> {
     Bench { store: Arc::new(MemoryBlobs::new()), gate: None, _folder: None }
+}
+
+fn with_faults() -> Bench<dyn BlobStore> {
+    let store = crate::store::faulty::FaultyBlobs::new(in_memory().store, Arc::default());
+    Bench { store: Arc::new(store), gate: None, _folder: None }
 }
 
 fn in_directory() -> Bench<dyn BlobStore> {

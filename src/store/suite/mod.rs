@@ -1,6 +1,7 @@
 //! What every implementation of the two traits must do, run on each of them.
 
 mod blobs;
+mod faults;
 mod metadata;
 mod model;
 mod reads;
@@ -50,6 +51,16 @@ fn rocks_metadata() -> Bench<dyn MetadataStore> {
     let store = super::RocksStore::open(folder.path(), super::RocksOptions::default()).unwrap();
     let gate = Some(store.gate());
     Bench { store: Arc::new(store), gate, _folder: Some(folder) }
+}
+
+/// Armed with nothing, the store with faults is the store below it.
+fn faulty_metadata() -> Bench<dyn MetadataStore> {
+    let inner = memory_metadata().store;
+    Bench {
+        store: Arc::new(super::faulty::FaultyMeta::new(inner, Arc::default())),
+        gate: None,
+        _folder: None,
+    }
 }
 
 fn key(space: Space, text: &str) -> Key {

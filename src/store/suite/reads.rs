@@ -9,6 +9,7 @@ use crate::store::{Batch, Key, MetadataStore, Space};
 
 suite! {
     memory = crate::store::suite::memory_metadata();
+    faulty = crate::store::suite::faulty_metadata();
     #[cfg(feature = "rocksdb")]
     rocks = crate::store::suite::rocks_metadata();
     => [
