@@ -32,6 +32,8 @@ pub struct Config {
     pub memory: Memory,
     /// Disk space.
     pub space: Space,
+    /// Collection of what nothing holds.
+    pub gc: Gc,
     /// Sizes, counts, deadlines, rates.
     pub limits: Limits,
 }
@@ -137,6 +139,20 @@ impl Memory {
 pub struct Space {
     /// Free bytes below which uploads are refused (507), so that metadata never meets a full disk.
     pub reserve: Size,
+}
+
+/// Collection of what nothing holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gc {
+    /// Whether it runs by itself. `packhouse gc --now` collects in any case.
+    pub enabled: bool,
+    /// How often it looks for work while it has none. Read at the start.
+    pub interval: Span,
+    /// How long the bytes of a collected blob stay on disk: longer than any copy of the data folder takes.
+    pub grace: Span,
+    /// Blobs looked at and files deleted per second; 0 for no limit.
+    pub rate: u32,
 }
 
 /// Sizes, counts, deadlines, rates. A real client meets none of them.
@@ -251,6 +267,12 @@ impl Default for Space {
     }
 }
 
+impl Default for Gc {
+    fn default() -> Self {
+        Self { enabled: true, interval: Span::seconds(5), grace: Span::seconds(3600), rate: 500 }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -304,6 +326,10 @@ impl Config {
             session_ttl: self.limits.session_ttl.0.as_secs(),
             max_upload_time: self.limits.upload_time.0.as_secs(),
             lease_ttl: self.limits.lease_ttl.0.as_secs(),
+            collect: self.gc.enabled,
+            collect_every: self.gc.interval.0,
+            collect_rate: self.gc.rate,
+            trash_grace: self.gc.grace.0.as_secs(),
             space_reserve: self.space.reserve.0,
             hot_memory: self.memory.hot(),
             transfer_memory: self.memory.transfers(),

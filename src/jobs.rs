@@ -40,7 +40,7 @@ pub struct Job {
 const STEP: usize = 256;
 
 /// The jobs of this program.
-pub fn standard() -> Vec<Job> {
+pub fn standard(registry: &Registry) -> Vec<Job> {
     const MINUTE: Duration = Duration::from_secs(60);
     let job = |name, every, step| Job { name, every, step };
     vec![
@@ -50,8 +50,8 @@ pub fn standard() -> Vec<Job> {
         job("sweep-uploads", 60 * MINUTE, |registry, _| {
             Box::pin(async move { registry.sweep_uploads().await.map(|_| Progress::Idle) })
         }),
-        job("purge-trash", MINUTE, |registry, caller| {
-            Box::pin(async move { registry.purge_trash(caller.at, STEP).await.map(Progress::of) })
+        job("collect", registry.collect_every(), |registry, caller| {
+            Box::pin(async move { registry.collect(caller.at).await.map(Progress::if_more) })
         }),
         job("expire-pending", 10 * MINUTE, |registry, caller| {
             Box::pin(async move { registry.expire_unused(caller.at).await.map(Progress::of) })
@@ -66,6 +66,11 @@ pub fn standard() -> Vec<Job> {
 }
 
 impl Progress {
+    /// What a step that knows says.
+    fn if_more(more: bool) -> Self {
+        if more { Self::More } else { Self::Idle }
+    }
+
     /// What a step that did so much thinks is left.
     fn of(done: usize) -> Self {
         if done < STEP { Self::Idle } else { Self::More }

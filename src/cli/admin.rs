@@ -3,15 +3,18 @@
 use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
+
+use tokio::runtime::Runtime;
 
 use super::{Member, Org, Owner, Package, Place, Switch, Token, User, serve};
 use crate::{
     adapter::control::{self, Answer, Command, Outcome, SOCKET},
     config::Config,
     error::{Error, Result, What},
+    registry::Registry,
 };
 
 pub(super) fn user(command: User) -> ExitCode {
@@ -98,12 +101,12 @@ fn password() -> Result<String> {
     Ok(password.to_owned())
 }
 
-fn run(place: &Place, command: Command, json: bool) -> ExitCode {
+pub(super) fn run(place: &Place, command: Command, json: bool) -> ExitCode {
     let config = match place.load() {
         Ok(config) => config,
         Err(error) => return super::usage(&error),
     };
-    match send(&config, command) {
+    match Line::open(&config).and_then(|mut line| line.ask(command)) {
         Ok(Ok(answer)) => {
             show(&answer, json);
             ExitCode::SUCCESS
@@ -119,18 +122,39 @@ fn run(place: &Place, command: Command, json: bool) -> ExitCode {
     }
 }
 
-/// Asks the daemon that serves the folder; without one, opens the folder itself, which keeps a daemon from starting on it
-/// until the command is done.
-fn send(config: &Config, command: Command) -> Result<Outcome> {
-    let data = &config.server.data;
-    match UnixStream::connect(data.join(SOCKET)) {
-        Ok(stream) => ask(stream, &command).map_err(|cause| {
-            Error::new(crate::error::Kind::Unavailable, "the daemon did not answer").because(cause)
-        }),
-        Err(cause) if absent(&cause) => locally(config, data, command),
-        Err(cause) => {
-            let text = format!("the daemon's socket in {} cannot be used", data.display());
-            Err(Error::new(crate::error::Kind::Unavailable, text).because(cause))
+/// The way to an installation: the daemon that serves the folder; without one, the folder itself, which keeps a daemon
+/// from starting on it until the line is dropped.
+pub(super) enum Line {
+    /// A daemon's socket, and a connection to it that has asked nothing yet.
+    Daemon(PathBuf, Option<UnixStream>),
+    /// The registry, opened here.
+    Local(Box<Registry>, Runtime),
+}
+
+impl Line {
+    pub(super) fn open(config: &Config) -> Result<Self> {
+        let data = &config.server.data;
+        let socket = data.join(SOCKET);
+        match UnixStream::connect(&socket) {
+            Ok(stream) => Ok(Self::Daemon(socket, Some(stream))),
+            Err(cause) if absent(&cause) => locally(config, data),
+            Err(cause) => {
+                let text = format!("the daemon's socket in {} cannot be used", data.display());
+                Err(Error::new(crate::error::Kind::Unavailable, text).because(cause))
+            }
+        }
+    }
+
+    /// Asks for one thing.
+    pub(super) fn ask(&mut self, command: Command) -> Result<Outcome> {
+        match self {
+            Self::Daemon(socket, fresh) => {
+                let stream = fresh.take().map_or_else(|| UnixStream::connect(socket), Ok);
+                stream.and_then(|stream| ask(stream, &command)).map_err(|cause| {
+                    Error::new(crate::error::Kind::Unavailable, "the daemon did not answer").because(cause)
+                })
+            }
+            Self::Local(registry, runtime) => Ok(runtime.block_on(control::execute(registry, command))),
         }
     }
 }
@@ -148,7 +172,7 @@ fn ask(mut stream: UnixStream, command: &Command) -> std::io::Result<Outcome> {
     Ok(serde_json::from_str(&answer)?)
 }
 
-fn locally(config: &Config, data: &Path, command: Command) -> Result<Outcome> {
+fn locally(config: &Config, data: &Path) -> Result<Line> {
     if !data.join("meta").is_dir() {
         let text = format!(
             "there is no installation in {}: start one with `packhouse serve --data {0}`, or name another with --data",
@@ -156,10 +180,9 @@ fn locally(config: &Config, data: &Path, command: Command) -> Result<Outcome> {
         );
         return Err(Error::invalid(What::Request, text));
     }
-    serve::runtime()?.block_on(async {
-        let registry = serve::open(config)?;
-        Ok(control::execute(&registry, command).await)
-    })
+    let runtime = serve::runtime()?;
+    let registry = runtime.block_on(async { serve::open(config) })?;
+    Ok(Line::Local(Box::new(registry), runtime))
 }
 
 fn show(answer: &Answer, json: bool) {

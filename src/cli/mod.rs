@@ -1,6 +1,7 @@
 //! The command line. Its words are stable: scripts depend on them. Exit codes: 0 done, 1 refused or failed, 2 usage.
 
 mod admin;
+mod gc;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -43,6 +44,12 @@ enum Top {
     /// List packages, and say who may read and write them
     #[command(subcommand)]
     Package(Package),
+    /// Say how the collection of unused blobs stands, run it now, pause it
+    ///
+    /// Blobs that no manifest names and nobody uploaded lately are collected by themselves while the daemon runs; nothing
+    /// has to stop for it. Untagged manifests, and what they name, stay. Without an option: whether it runs, how far it is
+    /// behind, and what it did since the daemon started.
+    Gc(gc::Options),
     /// Read the configuration, say what is wrong with it, print what is in force
     CheckConfig(Place),
 }
@@ -291,6 +298,7 @@ pub fn main() -> ExitCode {
         Top::Owner(command) => admin::owner(command),
         Top::Token(command) => admin::token(command),
         Top::Package(command) => admin::package(command),
+        Top::Gc(options) => gc::gc(&options),
         Top::CheckConfig(place) => check_config(&place),
     }
 }

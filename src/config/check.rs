@@ -70,6 +70,10 @@ impl Config {
             ("body_idle_time", limits.body_idle_time),
             ("write_idle_time", limits.write_idle_time),
         ];
+        if limits.lease_ttl.0.as_secs() == 0 || self.gc.interval.0.as_millis() < 10 {
+            let text = "limits.lease_ttl must be at least 1s, and gc.interval at least 10ms";
+            return Err(wrong(text.into()));
+        }
         match spans.iter().find(|(_, span)| span.0.is_zero()) {
             Some((name, _)) => Err(wrong(format!("limits.{name} is zero, so nothing would ever succeed"))),
             None => Ok(()),

@@ -4,12 +4,10 @@ use bytes::Bytes;
 
 use super::{
     ByteStream, Registry,
-    holds::{Holding, expect_held},
+    holds::{Holding, expect_held, review},
     records::{
         BlobRecord, Hold, Location,
-        blob::{
-            edges_in, holds_of, last_lease_key, lease_ends, lease_key, lease_value, package_in, review_key,
-        },
+        blob::{edges_in, holds_of, lease_ends, lease_key, package_in},
     },
     revisions::{self, Outcome},
     uploads::failed,
@@ -17,8 +15,8 @@ use super::{
 use crate::{
     auth::{Delete, Grant, PackageTarget, Pull, Push},
     error::{Error, Kind, Result, What},
-    model::{Digest, PackageId, PackageName},
-    store::{Batch, CommitError, OpenBlob, Prefix},
+    model::{Digest, PackageId, PackageName, Timestamp},
+    store::{Batch, CommitError, OpenBlob, Prefix, Record},
 };
 
 /// A blob, open for reading.
@@ -80,13 +78,30 @@ fn unknown_blob(digest: &Digest) -> Error {
 impl Registry {
     /// Opens a blob of the grant's package.
     pub async fn blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<Blob> {
-        let found = self.held_blob(grant.target(), digest, grant.at()).await?;
-        let (record, _) = found.ok_or_else(|| unknown_blob(digest))?;
-        let source = match record.location {
+        loop {
+            let found = self.held_blob(grant.target(), digest, grant.at()).await?;
+            let (record, _) = found.ok_or_else(|| unknown_blob(digest))?;
+            match self.source(&record).await {
+                Ok(source) => {
+                    return Ok(Blob { digest: *digest, size: record.size, registry: self.clone(), source });
+                }
+                // Between the two reads its last hold may have ended and its bytes gone, or a push may have mended it:
+                // then the record says so. Each further look is at another record.
+                Err(error) => {
+                    let now = self.meta.get(&record.key()).await?;
+                    if now.is_some_and(|now| now == record.value()) {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn source(&self, record: &BlobRecord) -> Result<Source> {
+        Ok(match record.location {
             Location::Physical(key) => Source::Store(self.blobs.open(key, record.size).await?),
-            Location::Inline => Source::Memory(self.inline(digest).await?),
-        };
-        Ok(Blob { digest: *digest, size: record.size, registry: self.clone(), source })
+            Location::Inline => Source::Memory(self.inline(&record.digest).await?),
+        })
     }
 
     async fn inline(&self, digest: &Digest) -> Result<Bytes> {
@@ -101,28 +116,28 @@ impl Registry {
     }
 
     /// A blob's size, for HEAD. "It is here" is a promise that it stays for the manifest to come: a lease that is more
-    /// than half over is renewed. The renewal need not be synced, since nothing is collected before the old end.
+    /// than half over is renewed, and the renewal synced, since the promise outlives the old end.
     pub async fn stat_blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<u64> {
-        let found = self.held_blob(grant.target(), digest, grant.at()).await?;
-        let (record, holding) = found.ok_or_else(|| unknown_blob(digest))?;
-        let half = grant.at().plus_seconds(self.settings().lease_ttl / 2);
-        if let Holding::Lease(value) = holding
-            && lease_ends(&value).is_some_and(|ends| ends < half)
-        {
+        // Each conflict: another request changed the lease or a review ended it. So it is not said to be here unseen.
+        for _ in 0..16 {
+            let found = self.held_blob(grant.target(), digest, grant.at()).await?;
+            let (record, holding) = found.ok_or_else(|| unknown_blob(digest))?;
+            let half = Timestamp(grant.at().0.saturating_add(self.settings().lease_ttl * 500));
+            let value = match holding {
+                Holding::Lease(value) if lease_ends(&value).is_some_and(|ends| ends < half) => value,
+                _ => return Ok(record.size),
+            };
             let mut batch = Batch::new();
-            let ends = grant.at().plus_seconds(self.settings().lease_ttl);
             batch.expect_equals(lease_key(digest, grant.target().id), Some(value));
-            batch.put(lease_key(digest, grant.target().id), lease_value(ends));
-            batch.put(last_lease_key(grant.target().id), lease_value(ends));
-            batch.put(review_key(ends, digest), Bytes::new());
-            batch.lazy = true;
+            batch.expect_equals(record.key(), Some(record.value()));
+            self.lease(&mut batch, grant.target(), digest, grant.at());
             match self.meta.commit(batch).await {
-                // Somebody else renewed it, or it became an edge.
-                Ok(_) | Err(CommitError::Conflict(_)) => {}
+                Ok(_) => return Ok(record.size),
+                Err(CommitError::Conflict(_)) => {}
                 Err(error) => return Err(failed(error)),
             }
         }
-        Ok(record.size)
+        Err(Error::new(Kind::Unavailable, "the blob is being changed by many clients at once; try again"))
     }
 
     /// Lets a package use a blob of another. `false` when the other does not hold it.
@@ -133,7 +148,7 @@ impl Registry {
                 return Ok(false);
             };
             let mut batch = Batch::new();
-            let value = crate::store::Record::value(&record);
+            let value = record.value();
             batch.expect_equals(BlobRecord::key_of(digest), Some(value));
             expect_held(&mut batch, from.target(), digest, &holding);
             self.lease(&mut batch, into.target(), digest, into.at());
@@ -204,7 +219,7 @@ impl Registry {
             let edges = edges_in(digest, Hold::Live, package.owner, package.id);
             batch.expect_prefix(edges, Prefix::Empty, BlobRecord::key_of(digest));
             batch.delete(lease_key(digest, package.id));
-            batch.put(review_key(grant.at(), digest), Bytes::new());
+            review(&mut batch, digest, grant.at());
             // A conflict: somebody else deleted it, or it came into use. Look again.
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());

@@ -57,9 +57,10 @@ impl Registry {
     }
 
     /// Leases a digest to a package, in the batch that makes it present there; an entry of the review queue follows,
-    /// for the case that no manifest ever names it.
+    /// for the case that no manifest ever names it. From now on, when the batch is made: the request may have begun long
+    /// ago, and another one's lease, given meanwhile, must not be cut short by it.
     pub(crate) fn lease(&self, batch: &mut Batch, package: &PackageTarget, digest: &Digest, at: Timestamp) {
-        let ends = at.plus_seconds(self.settings().lease_ttl);
+        let ends = Timestamp::now().max(at).plus_seconds(self.settings().lease_ttl);
         batch.put(lease_key(digest, package.id), lease_value(ends));
         batch.put(last_lease_key(package.id), lease_value(ends));
         batch.put(review_key(ends, digest), Bytes::new());
@@ -126,6 +127,11 @@ impl Registry {
             after = page.last().map(|(key, _)| key.clone());
         }
     }
+}
+
+/// Queues a look at a digest, in the batch that takes a hold from it: an edge, live or held, or a lease.
+pub(crate) fn review(batch: &mut Batch, digest: &Digest, at: Timestamp) {
+    batch.put(review_key(at, digest), Bytes::new());
 }
 
 /// Whether a lease's value is of a lease that still holds.

@@ -4,6 +4,7 @@
 pub mod accounts;
 mod blobs;
 pub mod bootstrap;
+mod collect;
 mod events;
 mod facts;
 mod holds;
@@ -18,12 +19,12 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod tokens;
-mod trash;
 mod uploads;
 
 use std::{
     pin::Pin,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -31,6 +32,7 @@ use futures_util::Stream;
 
 pub use blobs::Blob;
 pub use bootstrap::{FIRST_USER, FirstUser, generated_password};
+pub use collect::{Collected, CollectionFigures, CollectionState, Doomed, DryRun, Slice, TrashKept};
 pub use facts::Directory;
 pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
 pub use packages::Packages;
@@ -62,6 +64,7 @@ pub struct Registry {
     pub(crate) sessions: Arc<uploads::Sessions>,
     pub(crate) hot: Arc<hot::Hot>,
     pub(crate) buffers: Arc<Buffers>,
+    pub(crate) collection: Arc<collect::Collection>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -84,6 +87,7 @@ impl Registry {
             sessions: Arc::default(),
             hot: Arc::new(hot::Hot::new(settings.hot_memory)),
             buffers: Buffers::new(usize::try_from(settings.transfer_memory).unwrap_or(usize::MAX)),
+            collection: Arc::default(),
             anonymous_reads: settings.anonymous_reads,
             settings: Arc::new(RwLock::new(Arc::new(settings))),
         })
@@ -113,6 +117,11 @@ impl Registry {
     /// were built on, stay what they were when the registry was opened.
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// How often collection looks for work while it has none.
+    pub fn collect_every(&self) -> Duration {
+        self.settings().collect_every
     }
 
     /// Whether the registry takes no changes now.
@@ -168,6 +177,14 @@ pub struct Settings {
     pub max_upload_time: u64,
     /// How long an uploaded or mounted blob is kept for the manifest that will name it, in seconds.
     pub lease_ttl: u64,
+    /// Whether what nothing holds is collected by itself.
+    pub collect: bool,
+    /// How often collection looks for work while it has none.
+    pub collect_every: Duration,
+    /// Reviews and deletions of files a second; 0 for no limit.
+    pub collect_rate: u32,
+    /// How long a collected blob's bytes stay in the trash, in seconds.
+    pub trash_grace: u64,
     /// Free bytes below which uploads are refused.
     pub space_reserve: u64,
     /// Bytes of memory for hot blobs and manifests.
@@ -190,6 +207,10 @@ impl Default for Settings {
             session_ttl: 24 * 3600,
             max_upload_time: 24 * 3600,
             lease_ttl: 24 * 3600,
+            collect: true,
+            collect_every: Duration::from_secs(5),
+            collect_rate: 500,
+            trash_grace: 3600,
             space_reserve: 2 << 30,
             hot_memory: 24 << 20,
             transfer_memory: 40 << 20,

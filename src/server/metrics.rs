@@ -18,6 +18,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     http::Content,
+    model::Timestamp,
     registry::Registry,
 };
 
@@ -248,6 +249,9 @@ impl Metrics {
             figure("space_free_bytes", "Bytes free for uploads.", free as f64);
         }
         figure("space_reserve_bytes", "Free bytes below which uploads are refused.", reserve as f64);
+        for (name, help, value) in registry.collection_metrics(Timestamp::now()) {
+            figure(name, help, value);
+        }
         for (name, value) in registry.activity() {
             figure(name, "What the registry is doing now.", value as f64);
         }
@@ -347,7 +351,12 @@ mod tests {
     #[test]
     fn the_dashboard_asks_for_what_there_is() {
         let dashboard = include_str!("../../config/grafana-dashboard.json");
-        let ours = [include_str!("metrics.rs"), include_str!("../registry/status.rs")].concat();
+        let ours = [
+            include_str!("metrics.rs"),
+            include_str!("../registry/status.rs"),
+            include_str!("../registry/collect/status.rs"),
+        ]
+        .concat();
         let quoted = |text: &'static str| text.split('"').skip(1).step_by(2);
         let engine = quoted(include_str!("../store/rocks/mod.rs")).map(|name| engine_figure(name, 0).0);
         let engine: std::collections::HashSet<_> = engine.collect();

@@ -73,7 +73,7 @@ impl Parts {
     /// The adapters, the jobs and the credentials of this program, over this registry.
     pub fn new(registry: Registry) -> Self {
         let gate = Arc::new(registry.authenticator());
-        let (table, jobs) = (standard as Table, jobs::standard());
+        let (table, jobs) = (standard as Table, jobs::standard(&registry));
         Self { registry: Arc::new(registry), gate, table, control: None, jobs }
     }
 }

@@ -35,7 +35,7 @@ fn done(note: impl Into<String>) -> Result<Answer> {
     Ok(Answer { note: Some(note.into()), ..Answer::default() })
 }
 
-fn table<const N: usize>(columns: [&str; N], rows: Vec<[String; N]>) -> Result<Answer> {
+pub(super) fn table<const N: usize>(columns: [&str; N], rows: Vec<[String; N]>) -> Result<Answer> {
     let columns = columns.map(str::to_owned).to_vec();
     Ok(Answer { table: Some((columns, rows.into_iter().map(Into::into).collect())), ..Answer::default() })
 }
@@ -81,6 +81,7 @@ impl Desk<'_> {
             }
             Command::TokenList { user } => self.token_list(&user).await,
             Command::TokenRevoke { id } => self.token_revoke(&id).await,
+            Command::Gc(command) => super::gc::execute(self.registry, &self.caller, command).await,
             Command::PackageList { owner } => self.package_list(owner.as_deref()).await,
             Command::PackageVisibility { package, visibility } => {
                 self.registry.set_visibility(&self.package(&package).await?, visibility).await?;
@@ -116,7 +117,7 @@ impl Desk<'_> {
             return done(format!("{name} is a user"));
         }
         let note = format!("{name} is a user; this password is shown once");
-        Ok(Answer { value: Some(secret.reveal().to_owned()), note: Some(note), table: None })
+        Ok(Answer { value: Some(secret.reveal().to_owned()), note: Some(note), ..Answer::default() })
     }
 
     /// Everything of one kind of account, in order of names.
@@ -160,7 +161,7 @@ impl Desk<'_> {
         let grant = self.owner(user).await?;
         let token = self.registry.issue_token(&grant, Scopes::of(scopes), lifetime).await?;
         let note = format!("token {} of {user}, good until {}; it is shown once", token.id, token.expires);
-        Ok(Answer { value: Some(token.secret.reveal().to_owned()), note: Some(note), table: None })
+        Ok(Answer { value: Some(token.secret.reveal().to_owned()), note: Some(note), ..Answer::default() })
     }
 
     async fn token_list(&self, user: &str) -> Result<Answer> {

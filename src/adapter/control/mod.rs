@@ -5,6 +5,7 @@
 //! machine's administrator; so every command runs as the operator, and the grants it needs are asked for all the same.
 
 mod execute;
+mod gc;
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use tokio::{
 };
 
 pub use execute::execute;
+pub use gc::Gc;
 
 use crate::{
     model::{Role, Scope, Visibility},
@@ -122,6 +124,8 @@ pub enum Command {
         /// Who may read it.
         visibility: Visibility,
     },
+    /// Collection of what nothing holds.
+    Gc(Gc),
     /// Gives somebody a role on a package, or takes it away.
     PackageGrant {
         /// Which.
@@ -142,6 +146,9 @@ pub struct Answer {
     pub note: Option<String>,
     /// A list: the names of its columns, and its rows.
     pub table: Option<(Vec<String>, Vec<Vec<String>>)>,
+    /// Figures for the command line itself, which puts them into words.
+    #[serde(default)]
+    pub figures: Vec<(String, u64)>,
 }
 
 /// An answer, or the sentence of a refusal.

@@ -1,19 +1,17 @@
 //! Storing a manifest.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 
 use crate::{
-    auth::{Grant, Push},
+    auth::{Grant, PackageTarget, Push},
     error::{Error, Kind, Result, What},
     model::{
-        Digest, Manifest, Reference, Tag,
+        Digest, Manifest, Reference, Tag, Timestamp,
         manifest::{Link, LinkRole},
     },
     registry::{
         Registry, Sparse, events,
-        holds::{Holding, expect_held, is_open, want},
+        holds::{Holding, expect_held, is_open, review, want},
         packages,
         records::{
             BlobRecord, Hold, ManifestRecord, TagRecord, Target,
@@ -22,7 +20,7 @@ use crate::{
         revisions,
         uploads::failed,
     },
-    store::{Add, Batch, CommitError, Key, Record},
+    store::{Add, Batch, CommitError, Record},
 };
 
 /// What must be true of the reference before a put (RFC 9110 §13.1): compare-and-swap for tags.
@@ -72,8 +70,8 @@ pub(crate) const WANTING: i64 = 100;
 enum Found {
     /// A manifest of this package, stored with this value.
     Manifest(Bytes),
-    /// A blob this package holds.
-    Blob(Holding),
+    /// A blob this package holds, and its record.
+    Blob(Holding, BlobRecord),
     /// Neither; what is stored all the same: a deleted manifest, a lease that is over.
     Missing { manifest: Option<Bytes>, lease: Option<Bytes> },
 }
@@ -155,6 +153,9 @@ impl Registry {
         match &old {
             Some(old) if *old == new => batch.expect_equals(new.key(), Some(new.value())),
             _ => {
+                if let Some(old) = &old {
+                    self.released(&mut batch, package, old, &new, grant.at());
+                }
                 batch.replace(old.as_ref(), Some(&new));
                 batch.put(ManifestRecord::body_key(package.id, &digest), put.bytes.clone());
                 events::record(&mut batch, grant, "manifest.put", Some(&digest), None);
@@ -199,27 +200,24 @@ impl Registry {
         batch: &mut Batch,
     ) -> Result<Vec<Target>> {
         let package = grant.target();
-        let links: Vec<&Link> = manifest.links.iter().filter(|link| link.role != LinkRole::Foreign).collect();
-        // What is held is found first and its size read after: what arrives in between is then not held without a size.
-        let mut found = Vec::with_capacity(links.len());
-        for link in &links {
-            found.push(self.find(grant, link).await?);
-        }
-        let sizes = self.sizes(&links).await?;
-        let mut targets = Vec::with_capacity(links.len());
+        let links = manifest.links.iter().filter(|link| link.role != LinkRole::Foreign);
+        let mut targets = Vec::new();
         let mut missing = Vec::new();
         let mut absent = 0;
-        for (link, found) in links.into_iter().zip(found) {
+        for link in links {
+            let found = self.find(grant, link).await?;
             let present = match &found {
                 Found::Manifest(value) => {
                     batch
                         .expect_equals(ManifestRecord::key_of(package.id, &link.digest), Some(value.clone()));
                     ManifestRecord::decode(package.id, link.digest, value)?.size == link.size
                 }
-                Found::Blob(holding) => {
+                Found::Blob(holding, blob) => {
                     expect_held(batch, package, &link.digest, holding);
-                    // One that is gone again fails the batch, which is then prepared anew.
-                    sizes.get(&link.digest).is_none_or(|size| *size == link.size)
+                    // Its bytes too: an edge from here on keeps a review from taking them, and a review before this
+                    // batch makes it fail.
+                    batch.expect_equals(blob.key(), Some(blob.value()));
+                    blob.size == link.size
                 }
                 Found::Missing { manifest, lease } => {
                     let allowed = match self.settings().sparse {
@@ -258,17 +256,26 @@ impl Registry {
         Err(Error::not_found(What::ManifestBlob, text))
     }
 
-    /// The sizes of the blobs that links name, whoever holds them; used only for those that this package holds.
-    async fn sizes(&self, links: &[&Link]) -> Result<HashMap<Digest, u64>> {
-        let keys: Vec<Key> = links.iter().map(|link| BlobRecord::key_of(&link.digest)).collect();
-        let values = self.meta.multi_get(&keys).await?;
-        let mut sizes = HashMap::new();
-        for (link, value) in links.iter().zip(values) {
-            if let Some(value) = value {
-                sizes.insert(link.digest, BlobRecord::decode(link.digest, &value)?.size);
+    /// Looks after the blobs that a manifest named and, pushed once more, names as manifests now. Who was told that one
+    /// is here was promised that it stays; one of a deleted manifest was promised to nobody.
+    fn released(
+        &self,
+        batch: &mut Batch,
+        package: &PackageTarget,
+        old: &ManifestRecord,
+        new: &ManifestRecord,
+        at: Timestamp,
+    ) {
+        let is_blob = |target: &&Target| target.present && !target.manifest;
+        for gone in old.targets.iter().filter(is_blob) {
+            if new.targets.iter().filter(is_blob).any(|kept| kept.digest == gone.digest) {
+                continue;
+            }
+            match old.deleted {
+                None => self.lease(batch, package, &gone.digest, at),
+                Some(_) => review(batch, &gone.digest, at),
             }
         }
-        Ok(sizes)
     }
 
     async fn find(&self, grant: &Grant<Push>, link: &Link) -> Result<Found> {
@@ -283,14 +290,18 @@ impl Registry {
         }
         // A blob just pushed is held by its lease, so that is asked first here, unlike on a pull.
         let lease = self.meta.get(&lease_key(&link.digest, package.id)).await?;
-        if let Some(value) = &lease
-            && is_open(value, grant.at())
+        let holding = match lease.as_ref().filter(|value| is_open(value, grant.at())) {
+            Some(value) => Some(Holding::Lease(value.clone())),
+            None => {
+                let edges = edges_in(&link.digest, Hold::Live, package.owner, package.id);
+                self.meta.any(&edges).await?.then_some(Holding::Edge)
+            }
+        };
+        // Held is asked first and the record read after: what arrives in between is then not held without a record.
+        if let Some(holding) = holding
+            && let Some(value) = self.meta.get(&BlobRecord::key_of(&link.digest)).await?
         {
-            return Ok(Found::Blob(Holding::Lease(value.clone())));
-        }
-        let edges = edges_in(&link.digest, Hold::Live, package.owner, package.id);
-        if self.meta.any(&edges).await? && self.meta.get(&BlobRecord::key_of(&link.digest)).await?.is_some() {
-            return Ok(Found::Blob(Holding::Edge));
+            return Ok(Found::Blob(holding, BlobRecord::decode(link.digest, &value)?));
         }
         Ok(Found::Missing { manifest, lease })
     }

@@ -161,10 +161,51 @@ pub fn wanting(package: PackageId, digest: &Digest) -> Key {
 /// An entry of the review queue: what may have lost its last hold, and when to look. Looking twice is cheap, since a
 /// review derives the truth anew; so entries are never searched for and moved.
 pub fn review_key(due: Timestamp, digest: &Digest) -> Key {
-    with_digest(Key::new(Space::Queue, b'q').with(&due.0.to_be_bytes()), digest)
+    with_digest(reviews().with(&due.0.to_be_bytes()), digest)
+}
+
+/// The review queue, in order of time.
+pub fn reviews() -> Key {
+    Key::new(Space::Queue, b'q')
+}
+
+/// When an entry of the review queue is due, and what it is about.
+pub fn review_in(key: &Key) -> Option<(Timestamp, Digest)> {
+    let (due, digest) = due_in(key)?;
+    Digest::read_key(digest).map(|(digest, _)| (due, digest))
 }
 
 /// An entry of the trash: bytes that no record points at, and when they may go.
 pub fn trash_key(due: Timestamp, key: PhysicalKey) -> Key {
-    Key::new(Space::Queue, b't').with(&due.0.to_be_bytes()).with(&key.0)
+    trash().with(&due.0.to_be_bytes()).with(&key.0)
+}
+
+/// The value of an entry of the trash: how many bytes lie there.
+pub fn trash_value(size: u64) -> Bytes {
+    Writer::new(VERSION).u64(size).finish()
+}
+
+/// Reads such a value. The first program wrote none.
+pub fn trash_size(value: &[u8]) -> u64 {
+    match value.split_first() {
+        Some((&VERSION, size)) => size.try_into().map_or(0, u64::from_be_bytes),
+        _ => 0,
+    }
+}
+
+/// The trash, in order of time.
+pub fn trash() -> Key {
+    Key::new(Space::Queue, b't')
+}
+
+/// When an entry of the trash is due, and where its bytes are.
+pub fn trash_in(key: &Key) -> Option<(Timestamp, PhysicalKey)> {
+    let (due, physical) = due_in(key)?;
+    Some((due, PhysicalKey(physical.try_into().ok()?)))
+}
+
+/// When an entry of a queue is due, and the rest of its key.
+fn due_in(key: &Key) -> Option<(Timestamp, &[u8])> {
+    let (due, rest) = key.bytes.get(1..)?.split_at_checked(8)?;
+    Some((Timestamp(u64::from_be_bytes(due.try_into().ok()?)), rest))
 }

@@ -1,15 +1,17 @@
 //! From a session to a blob.
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::{Receiver, failed, unknown_upload};
 use crate::{
     auth::{Grant, Push, Revision},
     error::{Error, Kind, Result, What},
-    model::{Digest, Hasher, Timestamp},
+    model::{Digest, Hasher},
     registry::{
-        records::{BlobRecord, Held, Location, UploadRecord, blob::trash_key},
+        records::{
+            BlobRecord, Held, Location, UploadRecord,
+            blob::{trash_key, trash_value},
+        },
         revisions,
     },
     store::{Batch, CommitError, Record},
@@ -127,7 +129,7 @@ impl Receiver {
             Some(old) if !self.is_broken(&old).await => {
                 batch.expect_equals(old.key(), Some(old.value()));
                 if let Held::File(key) = record.held {
-                    batch.put(trash_key(self.at, key), Bytes::new());
+                    batch.put(trash_key(self.at, key), trash_value(record.offset));
                 }
             }
             // A first copy, or one whose file is gone or cut short: these bytes repair it.
@@ -136,14 +138,12 @@ impl Receiver {
                 if let Held::Row(bytes) = &record.held {
                     batch.put(BlobRecord::inline_key(&blob.digest), bytes.clone());
                 }
-                if let Some(BlobRecord { location: Location::Physical(key), .. }) = old {
-                    batch.put(trash_key(self.at, key), Bytes::new());
+                if let Some(BlobRecord { location: Location::Physical(key), size, .. }) = old {
+                    batch.put(trash_key(self.at, key), trash_value(size));
                 }
             }
         }
-        // From now on, not from when the upload began, which may be long ago.
-        let now = Timestamp::now().max(self.at);
-        self.registry.lease(&mut batch, &self.package, &blob.digest, now);
+        self.registry.lease(&mut batch, &self.package, &blob.digest, self.at);
         self.registry
             .arrive(&mut batch, &self.package, &blob.digest, false)
             .await

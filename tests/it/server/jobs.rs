@@ -51,7 +51,7 @@ async fn a_job_goes_on_after_failures_and_stops_when_told() {
 #[tokio::test]
 async fn an_empty_registry_leaves_nothing_to_do() {
     let registry = registry();
-    for job in standard() {
+    for job in standard(&registry) {
         let caller = Caller::job(job.name, Timestamp::now(), "x".into());
         assert_eq!((job.step)(registry.clone(), caller).await.unwrap(), Progress::Idle, "{}", job.name);
     }
