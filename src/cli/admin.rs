@@ -9,7 +9,7 @@ use std::{
 
 use super::{Member, Org, Owner, Package, Place, Switch, Token, User, serve};
 use crate::{
-    adapter::control::{self, Answer, Command, Outcome, SOCKET},
+    adapter::control::{self, Answer, Command, Outcome, SOCKET, Said},
     config::Config,
     error::{Error, Result, What},
 };
@@ -98,7 +98,7 @@ fn password() -> Result<String> {
     Ok(password.to_owned())
 }
 
-fn run(place: &Place, command: Command, json: bool) -> ExitCode {
+pub(super) fn run(place: &Place, command: Command, json: bool) -> ExitCode {
     let config = match place.load() {
         Ok(config) => config,
         Err(error) => return super::usage(&error),
@@ -143,9 +143,15 @@ fn ask(mut stream: UnixStream, command: &Command) -> std::io::Result<Outcome> {
     let mut line = serde_json::to_vec(command)?;
     line.push(b'\n');
     stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        match serde_json::from_str(&line)? {
+            Said::Note(text) => complain(&text),
+            Said::Outcome(outcome) => return Ok(outcome),
+        }
+    }
 }
 
 fn locally(config: &Config, data: &Path, command: Command) -> Result<Outcome> {
@@ -158,7 +164,7 @@ fn locally(config: &Config, data: &Path, command: Command) -> Result<Outcome> {
     }
     serve::runtime()?.block_on(async {
         let registry = serve::open(config)?;
-        Ok(control::execute(&registry, command).await)
+        Ok(control::execute(&registry, command, &complain).await)
     })
 }
 

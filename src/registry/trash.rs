@@ -13,7 +13,12 @@ impl Registry {
     pub async fn purge_trash(&self, at: Timestamp, limit: usize) -> Result<usize> {
         let trash = Key::new(Space::Queue, b't');
         let mut gone = 0;
-        for (key, _) in self.meta.scan(&trash, None, limit).await? {
+        let entries = self.meta.scan(&trash, None, limit).await?;
+        // After they were read, never before: see `backup`.
+        if !entries.is_empty() && self.pinned(at).await? {
+            return Ok(0);
+        }
+        for (key, _) in entries {
             let Some((due, physical)) = entry(&key) else { continue };
             if due > at {
                 break;
