@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::{Member, Org, Owner, Package, Place, Switch, Token, User, serve};
 use crate::{
-    adapter::control::{self, Answer, Command, Outcome, SOCKET},
+    adapter::control::{self, Answer, Command, Outcome, SOCKET, Said},
     config::Config,
     error::{Error, Result, What},
     registry::Registry,
@@ -154,7 +154,9 @@ impl Line {
                     Error::new(crate::error::Kind::Unavailable, "the daemon did not answer").because(cause)
                 })
             }
-            Self::Local(registry, runtime) => Ok(runtime.block_on(control::execute(registry, command))),
+            Self::Local(registry, runtime) => {
+                Ok(runtime.block_on(control::execute(registry, command, &complain)))
+            }
         }
     }
 }
@@ -167,9 +169,15 @@ fn ask(mut stream: UnixStream, command: &Command) -> std::io::Result<Outcome> {
     let mut line = serde_json::to_vec(command)?;
     line.push(b'\n');
     stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        match serde_json::from_str(&line)? {
+            Said::Note(text) => complain(&text),
+            Said::Outcome(outcome) => return Ok(outcome),
+        }
+    }
 }
 
 fn locally(config: &Config, data: &Path) -> Result<Line> {

@@ -1,6 +1,7 @@
 //! The command line. Its words are stable: scripts depend on them. Exit codes: 0 done, 1 refused or failed, 2 usage.
 
 mod admin;
+mod backup;
 mod gc;
 mod serve;
 
@@ -50,6 +51,17 @@ enum Top {
     /// has to stop for it. Untagged manifests, and what they name, stay. Without an option: whether it runs, how far it is
     /// behind, and what it did since the daemon started.
     Gc(gc::Options),
+    /// Copy everything into a folder of backups, while the daemon runs or not
+    ///
+    /// The first backup into a folder takes everything; each further one takes what is new and leaves the earlier ones as
+    /// they are. Where the folder is on the data's own file system, blobs get a second name instead of a copy: quick, and
+    /// no protection from that disk. A backup holds all passwords' hashes and the keys that sign tokens: keep it secret.
+    Backup(backup::Backup),
+    /// Make a backup a data folder, or only see whether that would work
+    ///
+    /// The data folder must be absent or empty. Every byte is compared with its digest on the way. Users, tokens and
+    /// permissions are those of the backup; uploads that were on their way begin again.
+    Restore(backup::Restore),
     /// Read the configuration, say what is wrong with it, print what is in force
     CheckConfig(Place),
 }
@@ -299,6 +311,8 @@ pub fn main() -> ExitCode {
         Top::Token(command) => admin::token(command),
         Top::Package(command) => admin::package(command),
         Top::Gc(options) => gc::gc(&options),
+        Top::Backup(options) => backup::backup(&options),
+        Top::Restore(options) => backup::restore(&options),
         Top::CheckConfig(place) => check_config(&place),
     }
 }

@@ -16,7 +16,7 @@ mod throttle;
 
 use std::sync::{
     Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
 pub use control::{Doomed, DryRun, Slice};
@@ -97,7 +97,6 @@ pub(crate) struct Collection {
     oldest: AtomicU64,
     counted_at: AtomicU64,
     paused: AtomicBool,
-    keepers: AtomicUsize,
     throttle: Throttle,
     place: Mutex<Place>,
 }
@@ -113,31 +112,7 @@ struct Place {
 /// After so many steps the job begins at the front again, where entries may have come meanwhile.
 const ROUND: u32 = 100;
 
-/// While one of these lives, no bytes are deleted from the trash: for a backup, which copies files that a moment ago
-/// had records. Reviews go on.
-#[must_use]
-pub struct TrashKept(std::sync::Arc<Collection>);
-
-impl std::fmt::Debug for TrashKept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TrashKept")
-    }
-}
-
-impl Drop for TrashKept {
-    fn drop(&mut self) {
-        self.0.keepers.fetch_sub(1, Relaxed);
-    }
-}
-
 impl Registry {
-    /// Keeps the bytes in the trash until the answer is dropped. Files deleted while this is called had no record before
-    /// it: whoever reads the metadata afterwards finds nothing that names them.
-    pub fn keep_trash(&self) -> TrashKept {
-        self.collection.keepers.fetch_add(1, Relaxed);
-        TrashKept(std::sync::Arc::clone(&self.collection))
-    }
-
     /// One step of the job: as many reviews and deletions as the rate allows. Says whether more are due.
     pub async fn collect(&self, at: Timestamp) -> Result<bool> {
         let state = self.collection_state().await?;
@@ -169,10 +144,7 @@ impl Registry {
         if most == 0 {
             return Ok(true);
         }
-        place.trash = match self.collection.keepers.load(Relaxed) {
-            0 => self.purge(at, place.trash.as_ref(), most.div_ceil(2), done).await?,
-            _ => None,
-        };
+        place.trash = self.purge(at, place.trash.as_ref(), most.div_ceil(2), done).await?;
         let rest = most.saturating_sub(usize::try_from(done.deleted).unwrap_or(most)).max(1);
         place.reviews = self.review_some(at, place.reviews.as_ref(), rest, done).await?;
         Ok(place.trash.is_some() || place.reviews.is_some())

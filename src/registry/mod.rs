@@ -2,6 +2,7 @@
 //! address from it; lists take a caller and filter inside. Knows no HTTP and no protocol's words.
 
 pub mod accounts;
+mod backup;
 mod blobs;
 pub mod bootstrap;
 mod collect;
@@ -30,9 +31,11 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 
+pub use crate::store::backup::{Notes, check as check_backup};
+pub use backup::BackedUp;
 pub use blobs::Blob;
 pub use bootstrap::{FIRST_USER, FirstUser, generated_password};
-pub use collect::{Collected, CollectionFigures, CollectionState, Doomed, DryRun, Slice, TrashKept};
+pub use collect::{Collected, CollectionFigures, CollectionState, Doomed, DryRun, Slice};
 pub use facts::Directory;
 pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
 pub use packages::Packages;

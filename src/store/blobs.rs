@@ -1,6 +1,6 @@
 //! The blob half of the store: immutable bytes under opaque physical keys.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,6 +9,8 @@ use crate::{
     error::Result,
     model::{Hasher, PhysicalKey},
 };
+
+use super::backup::{self, Saved};
 
 /// What a writer has made durable.
 #[derive(Debug)]
@@ -61,6 +63,16 @@ pub trait BlobStore: Send + Sync {
 
     /// Published keys after one, in order, at most `limit`.
     async fn list(&self, after: Option<PhysicalKey>, limit: usize) -> Result<Vec<PhysicalKey>>;
+
+    /// Puts published bytes into a file that is not there yet, for a backup: by another name for the same file where that
+    /// can be, else by a copy, which is synced. The name itself is the caller's to make durable.
+    ///
+    /// # Errors
+    /// Internal when the bytes are absent or not `size` long.
+    async fn save(&self, key: PhysicalKey, size: u64, to: &Path) -> Result<Saved> {
+        backup::copy(self.open(key, size).await?.as_ref(), to).await?;
+        Ok(Saved::Copied)
+    }
 
     /// Bytes free for uploads, and whether the store can be written.
     fn space(&self) -> Result<u64>;

@@ -307,6 +307,10 @@ impl BlobStore for FaultyBlobs {
         self.faults.around("discard", self.inner.discard(key)).await
     }
 
+    async fn leftovers(&self) -> Result<Vec<PhysicalKey>> {
+        self.faults.around("leftovers", self.inner.leftovers()).await
+    }
+
     async fn open(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {
         self.faults.around("open", self.inner.open(key, size)).await.map(|blob| self.opened(blob))
     }

@@ -3,11 +3,14 @@
 //! This layer knows no package, no user and no HTTP. Nothing above it may know which engine runs, nor depend on there
 //! being one process.
 
+pub mod backup;
 mod batch;
 mod blobs;
 mod directory;
 #[cfg(test)]
 pub(crate) mod faulty;
+#[cfg_attr(not(feature = "rocksdb"), expect(dead_code, reason = "the engine's opening asks it"))]
+mod format;
 pub mod memory;
 #[cfg(feature = "rocksdb")]
 mod open;
@@ -17,7 +20,7 @@ mod stream;
 #[cfg(test)]
 mod suite;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,7 +35,7 @@ pub use open::open_directory;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksOptions, RocksStore};
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// A part of the key space with its own shape of keys, and so its own engine options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +145,16 @@ pub trait MetadataStore: MetadataRead {
     /// not write: the batch is wholly there or wholly absent, and after a failed sync nothing is acknowledged until the
     /// engine was opened anew.
     async fn commit(&self, batch: Batch) -> Result<Committed, CommitError>;
+
+    /// Copies one moment of the key space, after this call began, into the folder `into`, which is not there and whose
+    /// parent is; gives reads of that very copy. Batches go on meanwhile. The same kind of store opens the folder.
+    ///
+    /// # Errors
+    /// Unsupported by a store that has means of its own for it: a database server, a store in memory.
+    async fn backup(&self, into: &Path) -> Result<Arc<dyn MetadataRead>> {
+        let text = format!("this metadata store cannot be copied to {}", into.display());
+        Err(Error::new(Kind::Unsupported, text))
+    }
 
     /// Whether writes can succeed now; says why not.
     fn health(&self) -> Result<()>;

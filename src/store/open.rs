@@ -1,6 +1,7 @@
 //! The data folder: whose it is, and what lies where in it.
 //!
 //! ```text
+//! data/format    which releases can read it (see [`super::format`])
 //! data/lock      held by the daemon that uses the folder
 //! data/meta/     RocksDB
 //! data/uploads/  blobs being written
@@ -20,6 +21,7 @@ use rustix::{fs::FlockOperation, io::Errno};
 use super::{
     BlobStore, DirectoryBlobs, MetadataStore, RocksOptions, RocksStore,
     directory::{make_folder, sync_folder},
+    format,
 };
 use crate::error::{Error, Kind, Result};
 
@@ -35,8 +37,13 @@ pub fn open_directory(
         let text = format!("the data folder {} cannot be used", data.display());
         Error::new(Kind::Unavailable, text).because(cause)
     };
+    // Before anything is written, the lock included: a folder of another release stays as it is.
+    format::check(data)?;
     DirBuilder::new().mode(0o700).recursive(true).create(data).map_err(unusable)?;
     let owned = own(data)?;
+    // Once more, now that nobody else can change it, and then this release's number before its first byte.
+    format::check(data)?;
+    format::stamp(data)?;
     let meta = data.join("meta");
     make_folder(&meta)?;
     let rocks = RocksStore::open(&meta, options)?.keeping(Arc::clone(&owned));

@@ -1,6 +1,6 @@
 //! Doing what a command asks.
 
-use super::{Answer, Command, Outcome};
+use super::{Answer, Command, Notes, Outcome, backup, done};
 use crate::{
     auth::{Caller, Grant, Manage, ManageOwner, Operate, Secret, TokenKind},
     error::{Error, Kind, Result, What},
@@ -13,10 +13,10 @@ use crate::{
     },
 };
 
-/// Runs a command as the operator.
-pub async fn execute(registry: &Registry, command: Command) -> Outcome {
+/// Runs a command as the operator. One that takes long says now and then how far it came.
+pub async fn execute(registry: &Registry, command: Command, notes: Notes<'_>) -> Outcome {
     let caller = Caller::operator(Timestamp::now(), "command-line".into());
-    let desk = Desk { registry, caller };
+    let desk = Desk { registry, caller, notes };
     desk.run(command).await.map_err(|error| {
         if error.is_fault() {
             tracing::error!(%error, "an administration command failed");
@@ -29,10 +29,7 @@ pub async fn execute(registry: &Registry, command: Command) -> Outcome {
 struct Desk<'a> {
     registry: &'a Registry,
     caller: Caller,
-}
-
-fn done(note: impl Into<String>) -> Result<Answer> {
-    Ok(Answer { note: Some(note.into()), ..Answer::default() })
+    notes: Notes<'a>,
 }
 
 pub(super) fn table<const N: usize>(columns: [&str; N], rows: Vec<[String; N]>) -> Result<Answer> {
@@ -89,6 +86,9 @@ impl Desk<'_> {
             }
             Command::PackageGrant { package, principal, role } => {
                 self.package_grant(&package, &principal, role).await
+            }
+            Command::Backup { into, verify } => {
+                backup::backup(self.registry, &self.caller, into, verify, self.notes).await
             }
         }
     }

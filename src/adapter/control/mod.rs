@@ -1,13 +1,15 @@
 //! The control protocol: the command line's way to a running daemon, over the unix socket in its data folder.
 //!
-//! A connection carries one command, a line of JSON, and one answer, another line. The same commands run without a daemon
+//! A connection carries one command, a line of JSON, and one answer, another line; before it, lines that say how far the
+//! work came. The same commands run without a daemon
 //! over the same code: [`execute()`] is all there is to them. Whoever may open the socket, or the data folder, is the
 //! machine's administrator; so every command runs as the operator, and the grants it needs are asked for all the same.
 
+mod backup;
 mod execute;
 mod gc;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -135,6 +137,13 @@ pub enum Command {
         /// The role; `None` takes it away.
         role: Option<Role>,
     },
+    /// Makes a backup.
+    Backup {
+        /// The folder of backups, absolute.
+        into: PathBuf,
+        /// Whether all of it is read again.
+        verify: bool,
+    },
 }
 
 /// What a command gave.
@@ -154,6 +163,24 @@ pub struct Answer {
 /// An answer, or the sentence of a refusal.
 pub type Outcome = std::result::Result<Answer, String>;
 
+/// What the daemon writes: sentences on the way, then the outcome.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Said {
+    /// How far it came.
+    Note(String),
+    /// The end.
+    #[serde(untagged)]
+    Outcome(Outcome),
+}
+
+/// Told how far the work came.
+pub type Notes<'a> = crate::registry::Notes<'a>;
+
+fn done(note: impl Into<String>) -> crate::error::Result<Answer> {
+    Ok(Answer { note: Some(note.into()), ..Answer::default() })
+}
+
 /// Serves one connection.
 pub fn serve(stream: UnixStream, registry: Arc<Registry>) -> BoxFuture<'static, ()> {
     Box::pin(async move {
@@ -169,13 +196,40 @@ async fn converse(mut stream: UnixStream, registry: &Registry) -> std::io::Resul
     let mut line = String::new();
     BufReader::new(reader.take(MAX)).read_line(&mut line).await?;
     let outcome: Outcome = match serde_json::from_str(&line) {
-        Ok(command) => execute(registry, command).await,
+        Ok(command) => work(registry, command, &mut writer).await?,
         Err(cause) => {
             Err(format!("this daemon does not know the command; is it of the same version? ({cause})"))
         }
     };
-    let mut answer = serde_json::to_vec(&outcome)?;
-    answer.push(b'\n');
-    writer.write_all(&answer).await?;
+    write_line(&mut writer, &Said::Outcome(outcome)).await?;
     writer.shutdown().await
+}
+
+/// Does it, and passes on what it says on the way: the last sentence, when there is one to write. A command line that went
+/// away is met here, and ends the work at its next await.
+async fn work(
+    registry: &Registry,
+    command: Command,
+    writer: &mut (impl AsyncWriteExt + Unpin),
+) -> std::io::Result<Outcome> {
+    let (sender, mut notes) = tokio::sync::watch::channel(String::new());
+    let note = |text: &str| sender.send_modify(|last| text.clone_into(last));
+    let mut work = std::pin::pin!(execute(registry, command, &note));
+    loop {
+        tokio::select! {
+            outcome = &mut work => return Ok(outcome),
+            changed = notes.changed() => {
+                if changed.is_ok() {
+                    let text = notes.borrow_and_update().clone();
+                    write_line(writer, &Said::Note(text)).await?;
+                }
+            }
+        }
+    }
+}
+
+async fn write_line(writer: &mut (impl AsyncWriteExt + Unpin), said: &Said) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(said)?;
+    line.push(b'\n');
+    writer.write_all(&line).await
 }

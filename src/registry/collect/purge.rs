@@ -32,7 +32,7 @@ fn barrier() -> Key {
 impl Registry {
     /// Removes the bytes whose time in the trash is over, at most `limit` entries of it after `after`. Says where it came
     /// to, if there may be more.
-    pub(super) async fn purge(
+    pub(in crate::registry) async fn purge(
         &self,
         at: Timestamp,
         after: Option<&Key>,
@@ -47,6 +47,10 @@ impl Registry {
             .take_while(|(due, ..)| *due <= at)
             .collect();
         let Some((_, _, last, _)) = due.last() else { return Ok(None) };
+        // After the entries were read, never before: see `backup`.
+        if self.pinned(at).await? {
+            return Ok(None);
+        }
         let next = full.then(|| last.clone());
         // Reviews are not synced one by one. What they took from their records must be durable before bytes go, else a
         // power cut could bring back a record without bytes: a synced batch makes all that came before it durable.

@@ -14,6 +14,7 @@
 //! | meta | `r` kind, id | a revision of rights |
 //! | meta | `s` word | what the installation is called, when it began |
 //! | meta | `u` session | [`UploadRecord`] |
+//! | meta | `b` id | a pin: until when a backup holds back the purge of the trash |
 //! | blob | `b` digest | [`BlobRecord`] |
 //! | inline | `i` digest | a small blob's bytes |
 //! | refs | `r` digest 0 package | a lease: when it ends |
@@ -34,6 +35,7 @@ pub mod blob;
 mod codec;
 mod manifest;
 mod package;
+pub(crate) mod pin;
 mod revision;
 mod role;
 #[cfg(test)]
@@ -80,6 +82,7 @@ pub(crate) mod tag {
     pub(crate) const UPLOAD: u8 = b'u';
     pub(crate) const UPLOAD_OF: u8 = b'U';
     pub(crate) const SETTING: u8 = b's';
+    pub(crate) const PIN: u8 = b'b';
 }
 
 /// A key of the meta space.

@@ -32,7 +32,10 @@ use self::{
     reader::{OpenFile, OpenFiles},
     writer::{Active, Disk, Writer},
 };
-use super::{BlobStore, BlobWriter, OpenBlob};
+use super::{
+    BlobStore, BlobWriter, OpenBlob,
+    backup::{self, Saved},
+};
 use crate::{
     error::{Error, Kind, Result, What},
     model::{Hasher, PhysicalKey},
@@ -255,6 +258,25 @@ impl Inner {
         self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
+    /// Gives a blob's file another name; `false` where the file systems differ or will not. Published bytes never change,
+    /// and are synced: the other name is as good as a copy, as long as the disk is.
+    fn link(&self, key: PhysicalKey, size: u64, to: &Path) -> Result<bool> {
+        let from = self.blob(key);
+        match size_of(&from)? {
+            Some(stored) if stored == size => {}
+            Some(stored) => {
+                let text = format!("a blob's file holds {stored} bytes, its record says {size}");
+                return Err(Error::internal(text));
+            }
+            None => return Err(Error::internal(format!("blob {key} is not there"))),
+        }
+        match rustix::fs::link(&from, to) {
+            Ok(()) => Ok(true),
+            Err(Errno::XDEV | Errno::PERM | Errno::MLINK | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(cause) => Err(write_failure(cause.into())),
+        }
+    }
+
     fn list(&self, after: Option<PhysicalKey>, limit: usize) -> Result<Vec<PhysicalKey>> {
         let mut listed = Vec::new();
         let from = after.map_or(0, |after| after.0[0]);
@@ -408,6 +430,15 @@ impl BlobStore for DirectoryBlobs {
     async fn list(&self, after: Option<PhysicalKey>, limit: usize) -> Result<Vec<PhysicalKey>> {
         let inner = Arc::clone(&self.inner);
         blocking(move || inner.list(after, limit)).await
+    }
+
+    async fn save(&self, key: PhysicalKey, size: u64, to: &Path) -> Result<Saved> {
+        let (inner, link) = (Arc::clone(&self.inner), to.to_owned());
+        if blocking(move || inner.link(key, size, &link)).await? {
+            return Ok(Saved::Linked);
+        }
+        backup::copy(self.open(key, size).await?.as_ref(), to).await?;
+        Ok(Saved::Copied)
     }
 
     fn space(&self) -> Result<u64> {

@@ -1,7 +1,9 @@
 //! One open database: typed reads over a moment of it, and the words for its failures.
 
+use std::path::Path;
+
 use bytes::Bytes;
-use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions, Snapshot};
+use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions, Snapshot, checkpoint::Checkpoint};
 
 use super::options::{STREAMS, Setup, has_digest_prefix};
 use crate::{
@@ -22,6 +24,41 @@ pub(super) fn failure(cause: rocksdb::Error) -> Error {
     }
 }
 
+/// Whether opening failed because of what the files hold, or do not.
+fn is_damage(cause: &rocksdb::Error) -> bool {
+    matches!(cause.kind(), ErrorKind::Corruption | ErrorKind::NotFound | ErrorKind::InvalidArgument)
+        || cause.as_ref().contains("No such file or directory")
+}
+
+/// The sentence for files that are not what was written. Nothing is repaired by guessing.
+fn damaged(path: &Path, cause: &dyn std::fmt::Display) -> Error {
+    let text = format!(
+        "the metadata in {} is damaged and was not opened; restore a backup, or see that its disk is well",
+        path.display()
+    );
+    Error::new(Kind::Unavailable, text).because(cause.to_string())
+}
+
+/// Refuses a folder whose database has lost the file that names its parts: opening would take it for an empty one and
+/// begin a new database in the middle of the old.
+fn whole(path: &Path) -> Result<()> {
+    if path.join("CURRENT").exists() {
+        return Ok(());
+    }
+    let cannot = |cause: std::io::Error| {
+        Error::new(Kind::Unavailable, format!("{} cannot be read", path.display())).because(cause)
+    };
+    for entry in path.read_dir().map_err(cannot)? {
+        let name = entry.map_err(cannot)?.file_name();
+        let name = name.to_string_lossy();
+        // A first start that broke off leaves neither tables nor a log.
+        if [".sst", ".blob", ".log"].iter().any(|ending| name.ends_with(ending)) {
+            return Err(damaged(path, &format!("{name} is there and CURRENT is not")));
+        }
+    }
+    Ok(())
+}
+
 /// The open database.
 pub(super) struct Engine {
     db: DB,
@@ -36,6 +73,7 @@ pub(super) enum Moment<'a> {
 
 impl Engine {
     pub(super) fn open(setup: &Setup) -> Result<Self> {
+        whole(&setup.path)?;
         let opened = DB::open_cf_descriptors(&setup.database(), &setup.path, setup.families());
         let db = opened.map_err(|cause| {
             // RocksDB locks its folder: between processes with fcntl, within one by a table of its own.
@@ -44,9 +82,36 @@ impl Engine {
                 let text = format!("another packhouse uses the data folder of {}", setup.path.display());
                 return Error::new(Kind::Unavailable, text).because(cause);
             }
+            // Said of a database with parts that this program does not name.
+            if text.contains("Column families not opened") || text.contains("olumn family not opened") {
+                let text = format!(
+                    "the metadata in {} has parts that this packhouse does not know: a newer one wrote it",
+                    setup.path.display()
+                );
+                return Error::new(Kind::Unavailable, text).because(cause);
+            }
+            if is_damage(&cause) {
+                return damaged(&setup.path, &cause);
+            }
             failure(cause)
         })?;
         Ok(Self { db })
+    }
+
+    /// Copies the database as it is now into a folder that is not there: finished files by a second name where the file
+    /// system can, the log so far by a copy. A batch is in it whole or not at all.
+    pub(super) fn copy(&self, into: &Path) -> Result<()> {
+        let checkpoint = Checkpoint::new(&self.db).map_err(failure)?;
+        checkpoint.create_checkpoint(into).map_err(failure)
+    }
+
+    /// Opens such a copy for reading; nothing is written into it.
+    pub(super) fn open_copy(setup: &Setup) -> Result<Self> {
+        let mut options = setup.database();
+        options.create_if_missing(false);
+        options.create_missing_column_families(false);
+        let opened = DB::open_cf_descriptors_read_only(&options, &setup.path, setup.families(), false);
+        Ok(Self { db: opened.map_err(failure)? })
     }
 
     pub(super) fn db(&self) -> &DB {

@@ -143,6 +143,19 @@ impl MetadataStore for RocksStore {
         verdict.await.map_err(|_| failed())?
     }
 
+    async fn backup(&self, into: &Path) -> Result<Arc<dyn MetadataRead>> {
+        /// Enough to walk a copy once.
+        const MEMORY: usize = 16 << 20;
+        let (engine, into) = (self.slot.engine().await?, into.to_owned());
+        blocking(move || {
+            engine.copy(&into)?;
+            drop(engine);
+            let copy = Engine::open_copy(&Setup::new(into, MEMORY))?;
+            Ok(Arc::new(Copied(Arc::new(copy))) as Arc<dyn MetadataRead>)
+        })
+        .await
+    }
+
     fn health(&self) -> Result<()> {
         if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
             return Err(stopped());
@@ -219,5 +232,24 @@ impl MetadataRead for Moments {
         let (view, prefix, after) = (Arc::clone(&self.0), prefix.clone(), after.cloned());
         blocking(move || view.read(|engine, moment| engine.scan(moment, &prefix, after.as_ref(), limit)))
             .await
+    }
+}
+
+/// Reads of a copy, which nobody writes.
+struct Copied(Arc<Engine>);
+
+#[async_trait]
+impl MetadataRead for Copied {
+    async fn get(&self, key: &Key) -> Result<Option<Bytes>> {
+        self.0.get(Moment::Now, key)
+    }
+
+    async fn multi_get(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        self.0.multi_get(Moment::Now, keys)
+    }
+
+    async fn scan(&self, prefix: &Key, after: Option<&Key>, limit: usize) -> Result<Vec<Entry>> {
+        let (engine, prefix, after) = (Arc::clone(&self.0), prefix.clone(), after.cloned());
+        blocking(move || engine.scan(Moment::Now, &prefix, after.as_ref(), limit)).await
     }
 }

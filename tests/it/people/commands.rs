@@ -15,7 +15,7 @@ use tokio::{
 use super::{NOW, World, basic, headers};
 
 async fn run(world: &World, command: Command) -> Outcome {
-    control::execute(&world.registry, command).await
+    control::execute(&world.registry, command, &|_| ()).await
 }
 
 async fn done(world: &World, command: Command) -> Answer {

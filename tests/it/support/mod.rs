@@ -38,7 +38,11 @@ impl Server {
 
     /// A daemon with some settings, as `PACKHOUSE_…` variables.
     pub fn with(settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::of(tempfile::tempdir().unwrap(), settings)
+    }
+
+    /// A daemon over the data folder `data` in a folder that is there.
+    pub fn of(folder: TempDir, settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let mut server = Self {
             child: Mutex::new(None),

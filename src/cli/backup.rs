@@ -1,0 +1,84 @@
+//! Backing up and restoring a whole installation.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+
+use super::{Place, admin};
+use crate::{adapter::control::Command, error::Result, store::backup};
+
+/// What `packhouse backup` takes.
+#[derive(Args)]
+pub(super) struct Backup {
+    /// The folder of backups; made if it is missing. Not inside the data folder, nor around it
+    folder: PathBuf,
+    /// Then read the whole backup and compare every digest
+    #[arg(long)]
+    verify: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What `packhouse restore` takes.
+#[derive(Args)]
+pub(super) struct Restore {
+    /// A folder of backups, of which the newest is taken, or one backup in it
+    folder: PathBuf,
+    /// Read the whole backup, compare every digest, and write nothing
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn backup(options: &Backup) -> ExitCode {
+    let command = options.place.load().and_then(|config| {
+        // The daemon has a working folder of its own.
+        let into = std::path::absolute(&options.folder).map_err(crate::error::Error::internal)?;
+        backup::apart(&config.server.data, &into)?;
+        Ok(Command::Backup { into, verify: options.verify })
+    });
+    match command {
+        Ok(command) => admin::run(&options.place, command, false),
+        Err(error) => failed(&error),
+    }
+}
+
+pub(super) fn restore(options: &Restore) -> ExitCode {
+    match restored(options) {
+        Ok(absent) if absent.is_empty() => ExitCode::SUCCESS,
+        Ok(absent) => {
+            admin::complain(&format!(
+                "these blobs could not be read when the backup was made, and are not in it:\n  {}",
+                absent.join("\n  ")
+            ));
+            ExitCode::FAILURE
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+fn restored(options: &Restore) -> Result<Vec<String>> {
+    let began = std::time::Instant::now();
+    let (found, verb) = if options.check {
+        (backup::check(&options.folder, &admin::complain)?, "is good")
+    } else {
+        let data = options.place.load()?.server.data;
+        (backup::restore(&options.folder, &data, &admin::complain)?, "is restored")
+    };
+    admin::complain(&format!(
+        "{} {verb}: {} blobs and {} metadata files, {} bytes, every digest compared; taken {}; {:.1} s",
+        found.folder.display(),
+        found.totals.blobs,
+        found.totals.files,
+        found.totals.bytes,
+        crate::model::Timestamp(found.head.begun),
+        began.elapsed().as_secs_f64(),
+    ));
+    Ok(found.absent)
+}
+
+fn failed(error: &crate::error::Error) -> ExitCode {
+    admin::complain(&error.to_string());
+    ExitCode::FAILURE
+}
