@@ -48,6 +48,8 @@ struct World {
     session: String,
     /// The bytes it holds; `None` once it has ended.
     held: Option<Vec<u8>>,
+    /// The blob that it became.
+    stored: Option<String>,
     told: [usize; 2],
     fresh: u64,
 }
@@ -62,6 +64,7 @@ impl World {
             repository,
             session,
             held: Some(Vec::new()),
+            stored: None,
             told: [0; 2],
             fresh: DAEMON.number() << 20,
         }
@@ -102,6 +105,7 @@ impl World {
         let target = blob(&self.repository, &sha256(bytes));
         assert_eq!(location(answer), target);
         assert!(self.client.get(&target).expect(200).body == bytes);
+        self.stored = Some(sha256(bytes));
         self.held = None;
     }
 
@@ -160,6 +164,8 @@ impl World {
         let digest = if right { sha256(&whole) } else { sha256(b"something else") };
         let answer = self.client.put(&and(&self.at(who), &format!("digest={digest}")), b"");
         match (&self.held, right) {
+            // Closed before with these bytes: they are here.
+            (None, _) if self.stored.as_ref() == Some(&digest) => assert_eq!(answer.status, 201),
             (None, _) => is_gone(&answer),
             (Some(_), true) => self.closed(&whole, &answer),
             (Some(_), false) => {
