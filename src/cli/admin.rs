@@ -9,7 +9,7 @@ use std::{
 
 use super::{Member, Org, Owner, Package, Place, Switch, Token, User, serve};
 use crate::{
-    adapter::control::{self, Answer, Command, Outcome, SOCKET},
+    adapter::control::{self, Answer, Command, Line, Outcome, SOCKET},
     config::Config,
     error::{Error, Result, What},
 };
@@ -98,15 +98,16 @@ fn password() -> Result<String> {
     Ok(password.to_owned())
 }
 
-fn run(place: &Place, command: Command, json: bool) -> ExitCode {
+/// Does what a command asks, shows what it says and gives, and how it ended.
+pub(super) fn run(place: &Place, command: Command, json: bool) -> ExitCode {
     let config = match place.load() {
         Ok(config) => config,
         Err(error) => return super::usage(&error),
     };
-    match send(&config, command) {
+    match send(&config, command, json) {
         Ok(Ok(answer)) => {
             show(&answer, json);
-            ExitCode::SUCCESS
+            if answer.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         Ok(Err(refusal)) => {
             complain(&refusal);
@@ -121,13 +122,13 @@ fn run(place: &Place, command: Command, json: bool) -> ExitCode {
 
 /// Asks the daemon that serves the folder; without one, opens the folder itself, which keeps a daemon from starting on it
 /// until the command is done.
-fn send(config: &Config, command: Command) -> Result<Outcome> {
+fn send(config: &Config, command: Command, json: bool) -> Result<Outcome> {
     let data = &config.server.data;
     match UnixStream::connect(data.join(SOCKET)) {
-        Ok(stream) => ask(stream, &command).map_err(|cause| {
+        Ok(stream) => ask(stream, &command, json).map_err(|cause| {
             Error::new(crate::error::Kind::Unavailable, "the daemon did not answer").because(cause)
         }),
-        Err(cause) if absent(&cause) => locally(config, data, command),
+        Err(cause) if absent(&cause) => locally(config, data, command, json),
         Err(cause) => {
             let text = format!("the daemon's socket in {} cannot be used", data.display());
             Err(Error::new(crate::error::Kind::Unavailable, text).because(cause))
@@ -139,16 +140,31 @@ fn absent(cause: &std::io::Error) -> bool {
     matches!(cause.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
 }
 
-fn ask(mut stream: UnixStream, command: &Command) -> std::io::Result<Outcome> {
+fn ask(mut stream: UnixStream, command: &Command, json: bool) -> std::io::Result<Outcome> {
     let mut line = serde_json::to_vec(command)?;
     line.push(b'\n');
     stream.write_all(&line)?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    for line in BufReader::new(stream).lines() {
+        if let Some(outcome) = said(serde_json::from_str(&line?)?, json) {
+            return Ok(outcome);
+        }
+    }
+    Err(std::io::ErrorKind::UnexpectedEof.into())
 }
 
-fn locally(config: &Config, data: &Path, command: Command) -> Result<Outcome> {
+/// Shows what a command says while it runs; gives the outcome when that is what it says.
+fn said(line: Line, json: bool) -> Option<Outcome> {
+    match line {
+        Line::Progress(text) => complain(&text),
+        Line::Item { json: value, .. } if json => print(&format!("{value}\n")),
+        Line::Item { text, .. } => print(&format!("{text}\n")),
+        Line::Ok(answer) => return Some(Ok(answer)),
+        Line::Err(refusal) => return Some(Err(refusal)),
+    }
+    None
+}
+
+fn locally(config: &Config, data: &Path, command: Command, json: bool) -> Result<Outcome> {
     if !data.join("meta").is_dir() {
         let text = format!(
             "there is no installation in {}: start one with `packhouse serve --data {0}`, or name another with --data",
@@ -158,7 +174,14 @@ fn locally(config: &Config, data: &Path, command: Command) -> Result<Outcome> {
     }
     serve::runtime()?.block_on(async {
         let registry = serve::open(config)?;
-        Ok(control::execute(&registry, command).await)
+        let (feed, mut lines) = tokio::sync::mpsc::channel(control::WAITING);
+        let shown = async move {
+            while let Some(line) = lines.recv().await {
+                said(line, json);
+            }
+        };
+        let (outcome, ()) = tokio::join!(control::execute(&registry, command, feed), shown);
+        Ok(outcome)
     })
 }
 

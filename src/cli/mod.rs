@@ -1,6 +1,7 @@
 //! The command line. Its words are stable: scripts depend on them. Exit codes: 0 done, 1 refused or failed, 2 usage.
 
 mod admin;
+mod fsck;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -43,6 +44,11 @@ enum Top {
     /// List packages, and say who may read and write them
     #[command(subcommand)]
     Package(Package),
+    /// Check that everything stored is as promised, with the daemon running or stopped
+    ///
+    /// Findings go to standard output, one a line; progress goes to standard error. Exits with 0 when there is none, or all
+    /// were repaired; with 1 when some are left. With --repair this is also how an index is rebuilt from its records.
+    Fsck(fsck::Options),
     /// Read the configuration, say what is wrong with it, print what is in force
     CheckConfig(Place),
 }
@@ -291,6 +297,7 @@ pub fn main() -> ExitCode {
         Top::Owner(command) => admin::owner(command),
         Top::Token(command) => admin::token(command),
         Top::Package(command) => admin::package(command),
+        Top::Fsck(options) => fsck::fsck(&options),
         Top::CheckConfig(place) => check_config(&place),
     }
 }

@@ -11,9 +11,8 @@ use crate::{
 impl Registry {
     /// Removes the bytes whose time in the trash is over, at most `limit`; says how many.
     pub async fn purge_trash(&self, at: Timestamp, limit: usize) -> Result<usize> {
-        let trash = Key::new(Space::Queue, b't');
         let mut gone = 0;
-        for (key, _) in self.meta.scan(&trash, None, limit).await? {
+        for (key, _) in self.meta.scan(&all(), None, limit).await? {
             let Some((due, physical)) = entry(&key) else { continue };
             if due > at {
                 break;
@@ -30,7 +29,13 @@ impl Registry {
     }
 }
 
-fn entry(key: &Key) -> Option<(Timestamp, PhysicalKey)> {
+/// All of the trash, in order of time.
+pub(crate) fn all() -> Key {
+    Key::new(Space::Queue, b't')
+}
+
+/// When bytes in the trash may go, and which.
+pub(crate) fn entry(key: &Key) -> Option<(Timestamp, PhysicalKey)> {
     let (due, physical) = key.bytes.get(1..)?.split_at_checked(8)?;
     Some((Timestamp(u64::from_be_bytes(due.try_into().ok()?)), PhysicalKey(physical.try_into().ok()?)))
 }

@@ -1,6 +1,6 @@
 //! Doing what a command asks.
 
-use super::{Answer, Command, Outcome};
+use super::{Answer, Command, Feed, Outcome, fsck};
 use crate::{
     auth::{Caller, Grant, Manage, ManageOwner, Operate, Secret, TokenKind},
     error::{Error, Kind, Result, What},
@@ -8,15 +8,16 @@ use crate::{
     registry::{
         Registry,
         accounts::NewUser,
+        fsck::FsckOptions,
         generated_password,
         records::{AccountKind, AccountRecord, Membership},
     },
 };
 
-/// Runs a command as the operator.
-pub async fn execute(registry: &Registry, command: Command) -> Outcome {
+/// Runs a command as the operator; what it says while it runs goes to `feed`.
+pub async fn execute(registry: &Registry, command: Command, feed: Feed) -> Outcome {
     let caller = Caller::operator(Timestamp::now(), "command-line".into());
-    let desk = Desk { registry, caller };
+    let desk = Desk { registry, caller, feed };
     desk.run(command).await.map_err(|error| {
         if error.is_fault() {
             tracing::error!(%error, "an administration command failed");
@@ -29,6 +30,7 @@ pub async fn execute(registry: &Registry, command: Command) -> Outcome {
 struct Desk<'a> {
     registry: &'a Registry,
     caller: Caller,
+    feed: Feed,
 }
 
 fn done(note: impl Into<String>) -> Result<Answer> {
@@ -89,6 +91,10 @@ impl Desk<'_> {
             Command::PackageGrant { package, principal, role } => {
                 self.package_grant(&package, &principal, role).await
             }
+            Command::Fsck { deep, repair } => {
+                let options = FsckOptions { deep, repair };
+                fsck::fsck(self.registry, &self.system()?, options, &self.feed).await
+            }
         }
     }
 
@@ -116,7 +122,7 @@ impl Desk<'_> {
             return done(format!("{name} is a user"));
         }
         let note = format!("{name} is a user; this password is shown once");
-        Ok(Answer { value: Some(secret.reveal().to_owned()), note: Some(note), table: None })
+        Ok(Answer { value: Some(secret.reveal().to_owned()), note: Some(note), ..Answer::default() })
     }
 
     /// Everything of one kind of account, in order of names.
@@ -160,7 +166,7 @@ impl Desk<'_> {
         let grant = self.owner(user).await?;
         let token = self.registry.issue_token(&grant, Scopes::of(scopes), lifetime).await?;
         let note = format!("token {} of {user}, good until {}; it is shown once", token.id, token.expires);
-        Ok(Answer { value: Some(token.secret.reveal().to_owned()), note: Some(note), table: None })
+        Ok(Answer { value: Some(token.secret.reveal().to_owned()), note: Some(note), ..Answer::default() })
     }
 
     async fn token_list(&self, user: &str) -> Result<Answer> {

@@ -1,10 +1,12 @@
 //! The control protocol: the command line's way to a running daemon, over the unix socket in its data folder.
 //!
-//! A connection carries one command, a line of JSON, and one answer, another line. The same commands run without a daemon
+//! A connection carries one command, a line of JSON, and one answer, another line; what a long command says before it is
+//! done comes in lines between them ([`Line`]). The same commands run without a daemon
 //! over the same code: [`execute()`] is all there is to them. Whoever may open the socket, or the data folder, is the
 //! machine's administrator; so every command runs as the operator, and the grants it needs are asked for all the same.
 
 mod execute;
+mod fsck;
 
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
+    sync::mpsc,
 };
 
 pub use execute::execute;
@@ -131,6 +134,13 @@ pub enum Command {
         /// The role; `None` takes it away.
         role: Option<Role>,
     },
+    /// Checks everything that is stored.
+    Fsck {
+        /// All bytes, too.
+        deep: bool,
+        /// Repair what can be repaired without losing anything.
+        repair: bool,
+    },
 }
 
 /// What a command gave.
@@ -142,10 +152,48 @@ pub struct Answer {
     pub note: Option<String>,
     /// A list: the names of its columns, and its rows.
     pub table: Option<(Vec<String>, Vec<Vec<String>>)>,
+    /// Whether the command is to end as one that failed, though it did what was asked: a check that found something.
+    #[serde(default)]
+    pub failed: bool,
 }
 
 /// An answer, or the sentence of a refusal.
 pub type Outcome = std::result::Result<Answer, String>;
+
+/// A line of the daemon's. The last one is the outcome; those before it are what a long command says while it runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Line {
+    /// How far it is, for people.
+    #[serde(rename = "progress")]
+    Progress(String),
+    /// One of many things it found: for people, and for programs.
+    #[serde(rename = "item")]
+    Item {
+        /// A line of text.
+        text: String,
+        /// The same for `--json`.
+        json: serde_json::Value,
+    },
+    /// It is done.
+    Ok(Answer),
+    /// It was refused, or failed.
+    Err(String),
+}
+
+impl From<Outcome> for Line {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Ok(answer) => Self::Ok(answer),
+            Err(refusal) => Self::Err(refusal),
+        }
+    }
+}
+
+/// Where a running command says its lines. One that cannot be sent means that nobody waits for the command any more.
+pub type Feed = mpsc::Sender<Line>;
+
+/// Lines that may wait for a reader.
+pub const WAITING: usize = 64;
 
 /// Serves one connection.
 pub fn serve(stream: UnixStream, registry: Arc<Registry>) -> BoxFuture<'static, ()> {
@@ -161,14 +209,31 @@ async fn converse(mut stream: UnixStream, registry: &Registry) -> std::io::Resul
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
     BufReader::new(reader.take(MAX)).read_line(&mut line).await?;
-    let outcome: Outcome = match serde_json::from_str(&line) {
-        Ok(command) => execute(registry, command).await,
+    let command = match serde_json::from_str(&line) {
+        Ok(command) => command,
         Err(cause) => {
-            Err(format!("this daemon does not know the command; is it of the same version? ({cause})"))
+            let text = format!("this daemon does not know the command; is it of the same version? ({cause})");
+            write(&mut writer, &Line::Err(text)).await?;
+            return writer.shutdown().await;
         }
     };
-    let mut answer = serde_json::to_vec(&outcome)?;
-    answer.push(b'\n');
-    writer.write_all(&answer).await?;
+    let (feed, mut lines) = mpsc::channel(WAITING);
+    let output = &mut writer;
+    // Owns the lines' end: a client that is gone closes it, and that ends a command that says much.
+    let forward = async move {
+        while let Some(line) = lines.recv().await {
+            write(output, &line).await?;
+        }
+        std::io::Result::Ok(())
+    };
+    let (outcome, forwarded) = tokio::join!(execute(registry, command, feed), forward);
+    forwarded?;
+    write(&mut writer, &outcome.into()).await?;
     writer.shutdown().await
+}
+
+async fn write(writer: &mut (impl AsyncWriteExt + Unpin), line: &Line) -> std::io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    writer.write_all(&bytes).await
 }
