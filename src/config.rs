@@ -6,6 +6,7 @@
 
 mod check;
 mod load;
+mod scrub;
 mod value;
 
 use std::{net::SocketAddr, path::PathBuf};
@@ -14,7 +15,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use load::Overrides;
-pub use value::{Rate, Size, Span};
+pub use scrub::Scrub;
+pub use value::{Rate, Size, Span, Speed};
 
 use crate::registry::{Settings, Sparse};
 
@@ -34,6 +36,8 @@ pub struct Config {
     pub space: Space,
     /// Collection of what nothing holds.
     pub gc: Gc,
+    /// Looking after stored bytes.
+    pub scrub: Scrub,
     /// Sizes, counts, deadlines, rates.
     pub limits: Limits,
 }
@@ -331,6 +335,10 @@ impl Config {
             collect_rate: self.gc.rate,
             trash_grace: self.gc.grace.0.as_secs(),
             space_reserve: self.space.reserve.0,
+            scrub_rate: self.scrub.rate.0,
+            scrub_every: self.scrub.every.0.as_secs(),
+            verify_reads: self.scrub.verify_reads,
+            orphan_grace: self.scrub.orphan_grace.0.as_secs(),
             hot_memory: self.memory.hot(),
             transfer_memory: self.memory.transfers(),
         }

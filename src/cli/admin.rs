@@ -1,20 +1,14 @@
-//! Administration commands: sent to the running daemon, or, when there is none, run on its folder.
+//! Administration commands: put into words, and what they give.
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    io::{BufRead, Write},
     process::ExitCode,
 };
 
-use tokio::runtime::Runtime;
-
-use super::{Member, Org, Owner, Package, Place, Switch, Token, User, serve};
+use super::{Member, Org, Owner, Package, Place, Switch, Token, User, way::Way};
 use crate::{
-    adapter::control::{self, Answer, Command, Outcome, SOCKET, Said},
-    config::Config,
+    adapter::control::{Answer, Command},
     error::{Error, Result, What},
-    registry::Registry,
 };
 
 pub(super) fn user(command: User) -> ExitCode {
@@ -101,15 +95,16 @@ fn password() -> Result<String> {
     Ok(password.to_owned())
 }
 
+/// Does what a command asks, shows what it says and gives, and how it ended.
 pub(super) fn run(place: &Place, command: Command, json: bool) -> ExitCode {
     let config = match place.load() {
         Ok(config) => config,
         Err(error) => return super::usage(&error),
     };
-    match Line::open(&config).and_then(|mut line| line.ask(command)) {
+    match Way::open(&config).and_then(|mut way| way.ask(command, json)) {
         Ok(Ok(answer)) => {
             show(&answer, json);
-            ExitCode::SUCCESS
+            if answer.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
         Ok(Err(refusal)) => {
             complain(&refusal);
@@ -120,77 +115,6 @@ pub(super) fn run(place: &Place, command: Command, json: bool) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The way to an installation: the daemon that serves the folder; without one, the folder itself, which keeps a daemon
-/// from starting on it until the line is dropped.
-pub(super) enum Line {
-    /// A daemon's socket, and a connection to it that has asked nothing yet.
-    Daemon(PathBuf, Option<UnixStream>),
-    /// The registry, opened here.
-    Local(Box<Registry>, Runtime),
-}
-
-impl Line {
-    pub(super) fn open(config: &Config) -> Result<Self> {
-        let data = &config.server.data;
-        let socket = data.join(SOCKET);
-        match UnixStream::connect(&socket) {
-            Ok(stream) => Ok(Self::Daemon(socket, Some(stream))),
-            Err(cause) if absent(&cause) => locally(config, data),
-            Err(cause) => {
-                let text = format!("the daemon's socket in {} cannot be used", data.display());
-                Err(Error::new(crate::error::Kind::Unavailable, text).because(cause))
-            }
-        }
-    }
-
-    /// Asks for one thing.
-    pub(super) fn ask(&mut self, command: Command) -> Result<Outcome> {
-        match self {
-            Self::Daemon(socket, fresh) => {
-                let stream = fresh.take().map_or_else(|| UnixStream::connect(socket), Ok);
-                stream.and_then(|stream| ask(stream, &command)).map_err(|cause| {
-                    Error::new(crate::error::Kind::Unavailable, "the daemon did not answer").because(cause)
-                })
-            }
-            Self::Local(registry, runtime) => {
-                Ok(runtime.block_on(control::execute(registry, command, &complain)))
-            }
-        }
-    }
-}
-
-fn absent(cause: &std::io::Error) -> bool {
-    matches!(cause.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
-}
-
-fn ask(mut stream: UnixStream, command: &Command) -> std::io::Result<Outcome> {
-    let mut line = serde_json::to_vec(command)?;
-    line.push(b'\n');
-    stream.write_all(&line)?;
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
-        match serde_json::from_str(&line)? {
-            Said::Note(text) => complain(&text),
-            Said::Outcome(outcome) => return Ok(outcome),
-        }
-    }
-}
-
-fn locally(config: &Config, data: &Path) -> Result<Line> {
-    if !data.join("meta").is_dir() {
-        let text = format!(
-            "there is no installation in {}: start one with `packhouse serve --data {0}`, or name another with --data",
-            data.display()
-        );
-        return Err(Error::invalid(What::Request, text));
-    }
-    let runtime = serve::runtime()?;
-    let registry = runtime.block_on(async { serve::open(config) })?;
-    Ok(Line::Local(Box::new(registry), runtime))
 }
 
 fn show(answer: &Answer, json: bool) {

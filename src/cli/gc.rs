@@ -11,7 +11,8 @@ use clap::Args;
 
 use super::{
     Listing,
-    admin::{self, Line, complain, print, run},
+    admin::{self, complain, print, run},
+    way::Way,
 };
 use crate::{
     adapter::control::{Answer, Command, Gc},
@@ -59,7 +60,7 @@ fn now(options: &Options) -> ExitCode {
         Ok(config) => config,
         Err(error) => return super::usage(&error),
     };
-    let outcome = Line::open(&config).and_then(|mut line| collect(&mut line));
+    let outcome = Way::open(&config).and_then(|mut way| collect(&mut way));
     match outcome {
         Ok(Ok(total)) => {
             if options.listing.json {
@@ -82,12 +83,12 @@ fn now(options: &Options) -> ExitCode {
 type Figures = BTreeMap<String, u64>;
 
 /// Slice after slice, until nothing that was due at the beginning is left.
-fn collect(line: &mut Line) -> Result<std::result::Result<Figures, String>> {
+fn collect(way: &mut Way) -> Result<std::result::Result<Figures, String>> {
     let until = Timestamp::now().0;
     let mut total = Figures::new();
     let mut shown = Instant::now();
     loop {
-        let Answer { figures, .. } = match line.ask(Command::Gc(Gc::Now { until }))? {
+        let Answer { figures, .. } = match way.ask(Command::Gc(Gc::Now { until }), false)? {
             Ok(answer) => answer,
             Err(refusal) => return Ok(Err(refusal)),
         };

@@ -2,8 +2,10 @@
 
 mod admin;
 mod backup;
+mod fsck;
 mod gc;
 mod serve;
+mod way;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -62,6 +64,11 @@ enum Top {
     /// The data folder must be absent or empty. Every byte is compared with its digest on the way. Users, tokens and
     /// permissions are those of the backup; uploads that were on their way begin again.
     Restore(backup::Restore),
+    /// Check that everything stored is as promised, with the daemon running or stopped
+    ///
+    /// Findings go to standard output, one a line; progress goes to standard error. Exits with 0 when there is none, or all
+    /// were repaired; with 1 when some are left. With --repair this is also how an index is rebuilt from its records.
+    Fsck(fsck::Options),
     /// Read the configuration, say what is wrong with it, print what is in force
     CheckConfig(Place),
 }
@@ -313,6 +320,7 @@ pub fn main() -> ExitCode {
         Top::Gc(options) => gc::gc(&options),
         Top::Backup(options) => backup::backup(&options),
         Top::Restore(options) => backup::restore(&options),
+        Top::Fsck(options) => fsck::fsck(&options),
         Top::CheckConfig(place) => check_config(&place),
     }
 }

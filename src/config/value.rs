@@ -42,6 +42,32 @@ impl fmt::Display for Size {
     }
 }
 
+/// Bytes per second: a size and `/s`, or 0 for none at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Speed(pub u64);
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no speed; write \"8MiB/s\", or 0 for none");
+        if text.trim() == "0" {
+            return Ok(Self(0));
+        }
+        let size = text.trim().strip_suffix("/s").ok_or_else(wrong)?;
+        size.parse::<Size>().map(|size| Self(size.0)).map_err(|_| wrong())
+    }
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("0"),
+            bytes => write!(f, "{}/s", Size(bytes)),
+        }
+    }
+}
+
 /// A span of time. Written as an integer of seconds, or with a unit: `ms s m h d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -156,6 +182,7 @@ macro_rules! written {
 }
 
 written!(Size, |number| Ok(Self(number)));
+written!(Speed, |number: u64| number.to_string().parse());
 written!(Span, |number| Ok(Self::seconds(number)));
 written!(Rate, |number: u64| format!("{number}/s").parse());
 
@@ -254,6 +281,13 @@ mod tests {
         assert_eq!("100/s".parse::<Rate>().unwrap(), Rate::Limit { per_second: 100, burst: 100 });
         assert_eq!("100/s burst 500".parse::<Rate>().unwrap().to_string(), "100/s burst 500");
         assert_eq!("off".parse::<Rate>().unwrap(), Rate::Off);
+        for text in ["0", "1B/s", "8MiB/s", "10MB/s"] {
+            assert_eq!(text.parse::<Speed>().unwrap().to_string(), text);
+        }
+        assert_eq!("8 MiB/s".parse::<Speed>().unwrap(), Speed(8 << 20));
+        for text in ["", "8", "8MiB", "/s", "8MiB/m"] {
+            assert!(text.parse::<Speed>().is_err(), "{text}");
+        }
         for text in ["", "0/s", "100", "1/s burst 0", "1/s burst x"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }

@@ -8,6 +8,7 @@ pub mod bootstrap;
 mod collect;
 mod events;
 mod facts;
+pub mod fsck;
 mod holds;
 mod hot;
 mod manifests;
@@ -16,6 +17,7 @@ pub mod permissions;
 pub mod records;
 mod referrers;
 pub(crate) mod revisions;
+mod scrub;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -190,6 +192,14 @@ pub struct Settings {
     pub trash_grace: u64,
     /// Free bytes below which uploads are refused.
     pub space_reserve: u64,
+    /// Bytes per second that are hashed in the background; 0 for none.
+    pub scrub_rate: u64,
+    /// How often all of them are, in seconds.
+    pub scrub_every: u64,
+    /// Whether whole blobs are hashed while they are read.
+    pub verify_reads: bool,
+    /// How long bytes that nothing points at are kept, in seconds.
+    pub orphan_grace: u64,
     /// Bytes of memory for hot blobs and manifests.
     pub hot_memory: u64,
     /// Bytes of memory for transfer buffers.
@@ -215,6 +225,10 @@ impl Default for Settings {
             collect_rate: 500,
             trash_grace: 3600,
             space_reserve: 2 << 30,
+            scrub_rate: 4 << 20,
+            scrub_every: 7 * 24 * 3600,
+            verify_reads: false,
+            orphan_grace: 24 * 3600,
             hot_memory: 24 << 20,
             transfer_memory: 40 << 20,
         }

@@ -17,17 +17,18 @@ use crate::{
 /// A registry, and a look at all it stores.
 pub(crate) struct InMemory {
     pub(crate) registry: Registry,
-    meta: Arc<MemoryStore>,
+    pub(crate) meta: Arc<MemoryStore>,
+    pub(crate) blobs: Arc<MemoryBlobs>,
 }
 
 impl InMemory {
     /// An installation made at a moment.
     pub(crate) async fn new(settings: Settings, at: Timestamp) -> Self {
         let meta = Arc::new(MemoryStore::new());
-        let registry =
-            Registry::open(Arc::clone(&meta) as _, Arc::new(MemoryBlobs::new()), settings).unwrap();
+        let blobs = Arc::new(MemoryBlobs::new());
+        let registry = Registry::open(Arc::clone(&meta) as _, Arc::clone(&blobs) as _, settings).unwrap();
         registry.initialize(at, &generated_password().unwrap()).await.unwrap();
-        Self { registry, meta }
+        Self { registry, meta, blobs }
     }
 
     /// Makes a visible package without a manifest.

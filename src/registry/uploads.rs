@@ -22,7 +22,7 @@ use crate::{
     auth::{Grant, Push},
     error::{Error, Kind, Result, What},
     model::{Algorithm, Digest, Hasher, OwnerId, PhysicalKey, Timestamp, UploadId},
-    store::{Batch, CommitError},
+    store::{Batch, CommitError, Record},
 };
 
 /// Largest blob that is kept in metadata: one flush instead of three.
@@ -217,6 +217,26 @@ impl Registry {
         Ok(gone)
     }
 
+    /// How many of a session's bytes are in its file, for a check; `None` while a request is at work on it or has changed
+    /// it. A file that got its lasting name counts too: its commit failed, and the next request begins again.
+    pub(crate) async fn upload_holds(&self, key: PhysicalKey, record: &UploadRecord) -> Result<Option<u64>> {
+        let Some(_claim) = self.sessions.try_claim(record.id) else { return Ok(None) };
+        let stored = self.meta.get(&UploadRecord::key_of(record.id)).await?;
+        if stored.as_ref() != Some(&record.value()) {
+            return Ok(None);
+        }
+        match self.blobs.reread(key, record.offset).await {
+            Ok(_) => Ok(Some(record.offset)),
+            Err(error) => match error.kind() {
+                Kind::Offset { stored } => {
+                    let published = self.blobs.stat(key).await?.map_or(0, |file| file.size);
+                    Ok(Some(stored.max(published)))
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
     /// Removes the bytes of a session whose row is gone and that became no blob. They may have their lasting name: a
     /// commit that was refused comes after it. A failure leaves garbage that a later sweep finds; it is logged.
     async fn discard_held(&self, record: &UploadRecord) {
@@ -298,14 +318,7 @@ impl Receiver {
 
     /// Begins a session again whose bytes are gone. Under a new key: the old one may have become a blob's.
     async fn restart(&self, old: &UploadRecord) -> Result<UploadRecord> {
-        let algorithm = Hasher::restore(&old.hash).map_or(Algorithm::Sha256, |hasher| hasher.algorithm());
-        let new = UploadRecord {
-            offset: 0,
-            held: Held::Row(bytes::Bytes::new()),
-            hash: Hasher::new(algorithm).save().into(),
-            start: self.registry.start,
-            ..old.clone()
-        };
+        let new = UploadRecord { start: self.registry.start, ..old.begun_again() };
         let new = self.save(old, new).await?;
         self.discard(old).await;
         Ok(new)
@@ -337,7 +350,7 @@ impl Receiver {
 
 impl Registry {
     /// Whether an upload's bytes survived a restart, as far as its row claims; a longer file is cut.
-    async fn still_there(&self, key: crate::model::PhysicalKey, record: &UploadRecord) -> Result<bool> {
+    async fn still_there(&self, key: PhysicalKey, record: &UploadRecord) -> Result<bool> {
         let Some(hasher) = Hasher::restore(&record.hash) else { return Ok(false) };
         match self.blobs.write(key, record.offset, hasher).await {
             Ok(_) => Ok(true),

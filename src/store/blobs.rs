@@ -1,6 +1,6 @@
 //! The blob half of the store: immutable bytes under opaque physical keys.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,6 +19,15 @@ pub struct Written {
     pub offset: u64,
     /// The hash state after them.
     pub hasher: Hasher,
+}
+
+/// What a store says of published bytes without reading them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// How many there are.
+    pub size: u64,
+    /// How long ago they got their lasting name, or were touched otherwise, by the clock. A time to come counts as now.
+    pub age: Duration,
 }
 
 /// Immutable bytes under opaque keys. Knows digests only as something to compute while writing.
@@ -54,6 +63,16 @@ pub trait BlobStore: Send + Sync {
     /// # Errors
     /// Internal when they are absent or not `size` bytes long: the caller holds a record that says otherwise.
     async fn open(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>>;
+
+    /// Opens published bytes to be checked: as they are stored now, past every cache that can be gone around, and without
+    /// pushing out of memory what others read. Of any size.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::NotFound`] of a blob when they are absent.
+    async fn inspect(&self, key: PhysicalKey) -> Result<Arc<dyn OpenBlob>>;
+
+    /// What is stored under a key now, past every cache; `None` when nothing is.
+    async fn stat(&self, key: PhysicalKey) -> Result<Option<Published>>;
 
     /// Reads an upload's unpublished bytes, for hashing them again.
     async fn reread(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>>;

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::{
     Batch, BlobStore, BlobWriter, CommitError, Committed, Entry, Key, MetadataRead, MetadataStore, OpenBlob,
-    Written,
+    Published, Written,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -317,6 +317,14 @@ impl BlobStore for FaultyBlobs {
 
     async fn reread(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {
         self.faults.around("reread", self.inner.reread(key, size)).await.map(|blob| self.opened(blob))
+    }
+
+    async fn stat(&self, key: PhysicalKey) -> Result<Option<Published>> {
+        self.faults.around("stat", self.inner.stat(key)).await
+    }
+
+    async fn inspect(&self, key: PhysicalKey) -> Result<Arc<dyn OpenBlob>> {
+        self.faults.around("inspect", self.inner.inspect(key)).await.map(|blob| self.opened(blob))
     }
 
     async fn delete(&self, key: PhysicalKey) -> Result<()> {

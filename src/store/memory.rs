@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 
 use super::{
     Batch, BlobStore, BlobWriter, CommitError, Committed, Entry, Expect, Key, MetadataRead, MetadataStore,
-    OpenBlob, Prefix, Written, counter, stream_key,
+    OpenBlob, Prefix, Published, Written, counter, stream_key,
 };
 use crate::{
     error::{Error, Kind, Result, What},
@@ -176,7 +177,7 @@ pub struct MemoryBlobs(Arc<Mutex<Blobs>>);
 struct Blobs {
     /// Synced bytes, and which writer may add to them.
     uploads: HashMap<PhysicalKey, (Vec<u8>, u64)>,
-    published: BTreeMap<PhysicalKey, Bytes>,
+    published: BTreeMap<PhysicalKey, (Bytes, Instant)>,
     writers: u64,
 }
 
@@ -205,7 +206,18 @@ impl MemoryBlobs {
     pub(crate) fn everything(&self) -> (BTreeMap<PhysicalKey, Bytes>, BTreeMap<PhysicalKey, Bytes>) {
         let blobs = lock(&self.0);
         let uploads = blobs.uploads.iter().map(|(key, (bytes, _))| (*key, bytes.clone().into())).collect();
-        (uploads, blobs.published.clone())
+        let published = blobs.published.iter().map(|(key, (bytes, _))| (*key, bytes.clone())).collect();
+        (uploads, published)
+    }
+
+    /// Damages what is stored under a key, as a disk does; `None` loses it. A key that nothing is under gets these bytes.
+    #[cfg(test)]
+    pub(crate) fn rot(&self, key: PhysicalKey, bytes: Option<Bytes>) {
+        let mut blobs = lock(&self.0);
+        match bytes {
+            Some(bytes) => blobs.published.insert(key, (bytes, Instant::now())),
+            None => blobs.published.remove(&key),
+        };
     }
 }
 
@@ -233,7 +245,7 @@ impl BlobStore for MemoryBlobs {
         let mut blobs = lock(&self.0);
         let held = match (blobs.uploads.get(&key), blobs.published.get(&key)) {
             (Some((bytes, _)), _) => bytes.len(),
-            (None, Some(bytes)) => bytes.len(),
+            (None, Some((bytes, _))) => bytes.len(),
             (None, None) => return Err(Error::new(Kind::Offset { stored: 0 }, "the upload holds no bytes")),
         };
         if held as u64 != size {
@@ -242,7 +254,7 @@ impl BlobStore for MemoryBlobs {
             )));
         }
         if let Some((bytes, _)) = blobs.uploads.remove(&key) {
-            blobs.published.insert(key, bytes.into());
+            blobs.published.insert(key, (bytes.into(), Instant::now()));
         }
         Ok(())
     }
@@ -259,9 +271,22 @@ impl BlobStore for MemoryBlobs {
 
     async fn open(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {
         match lock(&self.0).published.get(&key) {
-            Some(bytes) if bytes.len() as u64 == size => Ok(Arc::new(Open(bytes.clone()))),
+            Some((bytes, _)) if bytes.len() as u64 == size => Ok(Arc::new(Open(bytes.clone()))),
             _ => Err(Error::internal(format!("blob {key} is not there, or not {size} bytes long"))),
         }
+    }
+
+    async fn inspect(&self, key: PhysicalKey) -> Result<Arc<dyn OpenBlob>> {
+        match lock(&self.0).published.get(&key) {
+            Some((bytes, _)) => Ok(Arc::new(Open(bytes.clone()))),
+            None => Err(Error::not_found(What::Blob, format!("blob {key} is not there"))),
+        }
+    }
+
+    async fn stat(&self, key: PhysicalKey) -> Result<Option<Published>> {
+        let stat =
+            |(bytes, since): &(Bytes, Instant)| Published { size: bytes.len() as u64, age: since.elapsed() };
+        Ok(lock(&self.0).published.get(&key).map(stat))
     }
 
     async fn reread(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {

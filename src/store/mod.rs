@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use batch::{Add, Append, Batch, CommitError, Committed, Expect, Prefix, Record, counter, stream_key};
-pub use blobs::{BlobStore, BlobWriter, OpenBlob, Written};
+pub use blobs::{BlobStore, BlobWriter, OpenBlob, Published, Written};
 pub use directory::DirectoryBlobs;
 pub use stream::{BlobStream, Buffers};
 

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{Answer, Notes};
+use super::Answer;
 use crate::{
     auth::Caller,
     error::{Error, Kind, Result},
-    registry::{Registry, check_backup},
+    registry::{Notes, Registry, check_backup},
 };
 
 /// Makes a backup; reads it whole again if that is wanted.

@@ -1,6 +1,6 @@
 //! Doing what a command asks.
 
-use super::{Answer, Command, Notes, Outcome, backup, done};
+use super::{Answer, Command, Feed, Line, Outcome, backup, done, fsck};
 use crate::{
     auth::{Caller, Grant, Manage, ManageOwner, Operate, Secret, TokenKind},
     error::{Error, Kind, Result, What},
@@ -8,15 +8,16 @@ use crate::{
     registry::{
         Registry,
         accounts::NewUser,
+        fsck::FsckOptions,
         generated_password,
         records::{AccountKind, AccountRecord, Membership},
     },
 };
 
-/// Runs a command as the operator. One that takes long says now and then how far it came.
-pub async fn execute(registry: &Registry, command: Command, notes: Notes<'_>) -> Outcome {
+/// Runs a command as the operator; what it says while it runs goes to `feed`.
+pub async fn execute(registry: &Registry, command: Command, feed: Feed) -> Outcome {
     let caller = Caller::operator(Timestamp::now(), "command-line".into());
-    let desk = Desk { registry, caller, notes };
+    let desk = Desk { registry, caller, feed };
     desk.run(command).await.map_err(|error| {
         if error.is_fault() {
             tracing::error!(%error, "an administration command failed");
@@ -29,7 +30,7 @@ pub async fn execute(registry: &Registry, command: Command, notes: Notes<'_>) ->
 struct Desk<'a> {
     registry: &'a Registry,
     caller: Caller,
-    notes: Notes<'a>,
+    feed: Feed,
 }
 
 pub(super) fn table<const N: usize>(columns: [&str; N], rows: Vec<[String; N]>) -> Result<Answer> {
@@ -88,7 +89,13 @@ impl Desk<'_> {
                 self.package_grant(&package, &principal, role).await
             }
             Command::Backup { into, verify } => {
-                backup::backup(self.registry, &self.caller, into, verify, self.notes).await
+                // A line of progress that finds no room is followed by another.
+                let notes = |text: &str| drop(self.feed.try_send(Line::Progress(text.to_owned())));
+                backup::backup(self.registry, &self.caller, into, verify, &notes).await
+            }
+            Command::Fsck { deep, repair } => {
+                let options = FsckOptions { deep, repair };
+                fsck::fsck(self.registry, &self.system()?, options, &self.feed).await
             }
         }
     }

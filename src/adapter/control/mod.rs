@@ -1,12 +1,13 @@
 //! The control protocol: the command line's way to a running daemon, over the unix socket in its data folder.
 //!
-//! A connection carries one command, a line of JSON, and one answer, another line; before it, lines that say how far the
-//! work came. The same commands run without a daemon
+//! A connection carries one command, a line of JSON, and one answer, another line; what a long command says before it is
+//! done comes in lines between them ([`Line`]). The same commands run without a daemon
 //! over the same code: [`execute()`] is all there is to them. Whoever may open the socket, or the data folder, is the
 //! machine's administrator; so every command runs as the operator, and the grants it needs are asked for all the same.
 
 mod backup;
 mod execute;
+mod fsck;
 mod gc;
 
 use std::{path::PathBuf, sync::Arc};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
+    sync::mpsc,
 };
 
 pub use execute::execute;
@@ -144,6 +146,13 @@ pub enum Command {
         /// Whether all of it is read again.
         verify: bool,
     },
+    /// Checks everything that is stored.
+    Fsck {
+        /// All bytes, too.
+        deep: bool,
+        /// Repair what can be repaired without losing anything.
+        repair: bool,
+    },
 }
 
 /// What a command gave.
@@ -158,24 +167,48 @@ pub struct Answer {
     /// Figures for the command line itself, which puts them into words.
     #[serde(default)]
     pub figures: Vec<(String, u64)>,
+    /// Whether the command is to end as one that failed, though it did what was asked: a check that found something.
+    #[serde(default)]
+    pub failed: bool,
 }
 
 /// An answer, or the sentence of a refusal.
 pub type Outcome = std::result::Result<Answer, String>;
 
-/// What the daemon writes: sentences on the way, then the outcome.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Said {
-    /// How far it came.
-    Note(String),
-    /// The end.
-    #[serde(untagged)]
-    Outcome(Outcome),
+/// A line of the daemon's. The last one is the outcome; those before it are what a long command says while it runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Line {
+    /// How far it is, for people.
+    #[serde(rename = "progress")]
+    Progress(String),
+    /// One of many things it found: for people, and for programs.
+    #[serde(rename = "item")]
+    Item {
+        /// A line of text.
+        text: String,
+        /// The same for `--json`.
+        json: serde_json::Value,
+    },
+    /// It is done.
+    Ok(Answer),
+    /// It was refused, or failed.
+    Err(String),
 }
 
-/// Told how far the work came.
-pub type Notes<'a> = crate::registry::Notes<'a>;
+impl From<Outcome> for Line {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Ok(answer) => Self::Ok(answer),
+            Err(refusal) => Self::Err(refusal),
+        }
+    }
+}
+
+/// Where a running command says its lines. One that cannot be sent means that nobody waits for the command any more.
+pub type Feed = mpsc::Sender<Line>;
+
+/// Lines that may wait for a reader.
+pub const WAITING: usize = 64;
 
 fn done(note: impl Into<String>) -> crate::error::Result<Answer> {
     Ok(Answer { note: Some(note.into()), ..Answer::default() })
@@ -195,41 +228,31 @@ async fn converse(mut stream: UnixStream, registry: &Registry) -> std::io::Resul
     let (reader, mut writer) = stream.split();
     let mut line = String::new();
     BufReader::new(reader.take(MAX)).read_line(&mut line).await?;
-    let outcome: Outcome = match serde_json::from_str(&line) {
-        Ok(command) => work(registry, command, &mut writer).await?,
+    let command = match serde_json::from_str(&line) {
+        Ok(command) => command,
         Err(cause) => {
-            Err(format!("this daemon does not know the command; is it of the same version? ({cause})"))
+            let text = format!("this daemon does not know the command; is it of the same version? ({cause})");
+            write(&mut writer, &Line::Err(text)).await?;
+            return writer.shutdown().await;
         }
     };
-    write_line(&mut writer, &Said::Outcome(outcome)).await?;
+    let (feed, mut lines) = mpsc::channel(WAITING);
+    let output = &mut writer;
+    // Owns the lines' end: a client that is gone closes it, and that ends a command that says much.
+    let forward = async move {
+        while let Some(line) = lines.recv().await {
+            write(output, &line).await?;
+        }
+        std::io::Result::Ok(())
+    };
+    let (outcome, forwarded) = tokio::join!(execute(registry, command, feed), forward);
+    forwarded?;
+    write(&mut writer, &outcome.into()).await?;
     writer.shutdown().await
 }
 
-/// Does it, and passes on what it says on the way: the last sentence, when there is one to write. A command line that went
-/// away is met here, and ends the work at its next await.
-async fn work(
-    registry: &Registry,
-    command: Command,
-    writer: &mut (impl AsyncWriteExt + Unpin),
-) -> std::io::Result<Outcome> {
-    let (sender, mut notes) = tokio::sync::watch::channel(String::new());
-    let note = |text: &str| sender.send_modify(|last| text.clone_into(last));
-    let mut work = std::pin::pin!(execute(registry, command, &note));
-    loop {
-        tokio::select! {
-            outcome = &mut work => return Ok(outcome),
-            changed = notes.changed() => {
-                if changed.is_ok() {
-                    let text = notes.borrow_and_update().clone();
-                    write_line(writer, &Said::Note(text)).await?;
-                }
-            }
-        }
-    }
-}
-
-async fn write_line(writer: &mut (impl AsyncWriteExt + Unpin), said: &Said) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(said)?;
-    line.push(b'\n');
-    writer.write_all(&line).await
+async fn write(writer: &mut (impl AsyncWriteExt + Unpin), line: &Line) -> std::io::Result<()> {
+    let mut bytes = serde_json::to_vec(line)?;
+    bytes.push(b'\n');
+    writer.write_all(&bytes).await
 }

@@ -17,7 +17,7 @@ use crate::{
     model::{Hasher, PhysicalKey},
     registry::{Collected, Settings, generated_password, records::blob::trash_key},
     store::{
-        BlobStore, BlobWriter, OpenBlob, RocksOptions,
+        BlobStore, BlobWriter, OpenBlob, Published, RocksOptions,
         backup::{Saved, check},
         open_directory,
     },
@@ -73,6 +73,14 @@ impl BlobStore for Gated {
         self.blobs.save(key, size, to).await
     }
 
+    async fn stat(&self, key: PhysicalKey) -> Result<Option<Published>> {
+        self.blobs.stat(key).await
+    }
+
+    async fn inspect(&self, key: PhysicalKey) -> Result<Arc<dyn OpenBlob>> {
+        self.blobs.inspect(key).await
+    }
+
     fn space(&self) -> Result<u64> {
         self.blobs.space()
     }
@@ -104,7 +112,8 @@ async fn blob(registry: &Registry, bytes: &'static [u8], at: Timestamp) -> BlobR
     let size = bytes.len() as u64;
     registry.blobs.publish(key, size).await.unwrap();
     let digest = Digest::sha256(bytes);
-    let record = BlobRecord { digest, size, location: Location::Physical(key), created: at };
+    let record =
+        BlobRecord { digest, size, location: Location::Physical(key), created: at, quarantine: None };
     let mut batch = Batch::new();
     batch.replace(None, Some(&record));
     registry.meta.commit(batch).await.unwrap();

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::codec::{Reader, Writer};
+use super::{
+    codec::{Reader, Writer},
+    meta, tag,
+};
 use crate::{
     error::Result,
     model::{Digest, OwnerId, PackageId, PhysicalKey, Timestamp},
@@ -20,6 +23,47 @@ pub enum Location {
     Physical(PhysicalKey),
 }
 
+/// What is wrong with a blob's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Damage {
+    /// They are not there.
+    Missing = 1,
+    /// There are more or fewer of them than the record says.
+    Size = 2,
+    /// They do not have the digest they are stored under.
+    Altered = 3,
+    /// The disk does not give them.
+    Unreadable = 4,
+}
+
+impl Damage {
+    /// Its word in reports.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Size => "size",
+            Self::Altered => "altered",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        [Self::Missing, Self::Size, Self::Altered, Self::Unreadable]
+            .into_iter()
+            .find(|damage| *damage as u8 == code)
+    }
+}
+
+/// That a blob's bytes were found damaged: they are not served, and whoever sends them again repairs the blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quarantine {
+    /// When it was found.
+    pub since: Timestamp,
+    /// What was found.
+    pub damage: Damage,
+}
+
 /// A blob: its size and where its bytes are. Says nothing about who may read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobRecord {
@@ -31,9 +75,14 @@ pub struct BlobRecord {
     pub location: Location,
     /// When it was stored.
     pub created: Timestamp,
+    /// Set while its bytes are known to be damaged.
+    pub quarantine: Option<Quarantine>,
 }
 
+/// The form of a blob whose bytes are good, as it was written from the beginning.
 const VERSION: u8 = 1;
+/// The same, followed by its quarantine.
+const QUARANTINED: u8 = 2;
 
 fn with_digest(mut key: Key, digest: &Digest) -> Key {
     digest.write_key(&mut key.bytes);
@@ -54,7 +103,7 @@ impl BlobRecord {
     /// Reads a stored record.
     pub fn decode(digest: Digest, bytes: &[u8]) -> Result<Self> {
         let (version, mut reader) = Reader::new(bytes, "blob")?;
-        if version != VERSION {
+        if version != VERSION && version != QUARANTINED {
             return Err(reader.broken("written by a newer version"));
         }
         let size = reader.u64()?;
@@ -64,8 +113,20 @@ impl BlobRecord {
             1 => Location::Physical(PhysicalKey(reader.key16()?)),
             _ => return Err(reader.broken("unknown location")),
         };
+        let quarantine = if version == QUARANTINED {
+            let since = Timestamp(reader.u64()?);
+            let damage = Damage::from_code(reader.u8()?).ok_or_else(|| reader.broken("unknown damage"))?;
+            Some(Quarantine { since, damage })
+        } else {
+            None
+        };
         reader.end()?;
-        Ok(Self { digest, size, location, created })
+        Ok(Self { digest, size, location, created, quarantine })
+    }
+
+    /// The index of blobs in quarantine.
+    pub fn quarantined() -> Key {
+        meta(tag::QUARANTINE)
     }
 }
 
@@ -75,16 +136,22 @@ impl Record for BlobRecord {
     }
 
     fn value(&self) -> Bytes {
-        let writer = Writer::new(VERSION).u64(self.size).u64(self.created.0);
-        match self.location {
+        let version = if self.quarantine.is_some() { QUARANTINED } else { VERSION };
+        let writer = Writer::new(version).u64(self.size).u64(self.created.0);
+        let writer = match self.location {
             Location::Inline => writer.u8(0),
             Location::Physical(key) => writer.u8(1).raw(&key.0),
+        };
+        match self.quarantine {
+            Some(quarantine) => writer.u64(quarantine.since.0).u8(quarantine.damage as u8),
+            None => writer,
         }
         .finish()
     }
 
+    /// Its place among those in quarantine, so that a report need not look for them.
     fn index(&self) -> BTreeSet<Key> {
-        BTreeSet::new()
+        self.quarantine.iter().map(|_| with_digest(Self::quarantined(), &self.digest)).collect()
     }
 }
 

@@ -13,8 +13,9 @@
 //! | meta | `k` number | a signing key |
 //! | meta | `r` kind, id | a revision of rights |
 //! | meta | `s` word | what the installation is called, when it began |
-//! | meta | `u` session | [`UploadRecord`] |
+//! | meta | `u` session | [`UploadRecord`]; `U` user, session: index |
 //! | meta | `b` id | a pin: until when a backup holds back the purge of the trash |
+//! | meta | `q` digest | index of blobs whose bytes are damaged |
 //! | blob | `b` digest | [`BlobRecord`] |
 //! | inline | `i` digest | a small blob's bytes |
 //! | refs | `r` digest 0 package | a lease: when it ends |
@@ -45,7 +46,7 @@ mod upload;
 
 pub use account::{AccountKind, AccountRecord, MemberRecord, Membership};
 pub(crate) use account::{decode_password, encode_password};
-pub use blob::{BlobRecord, Hold, Location};
+pub use blob::{BlobRecord, Damage, Hold, Location, Quarantine};
 pub use manifest::{ManifestRecord, TagRecord, Target};
 pub use package::{PackageRecord, State};
 pub(crate) use revision::{is_revision, revision_key};
@@ -83,6 +84,7 @@ pub(crate) mod tag {
     pub(crate) const UPLOAD_OF: u8 = b'U';
     pub(crate) const SETTING: u8 = b's';
     pub(crate) const PIN: u8 = b'b';
+    pub(crate) const QUARANTINE: u8 = b'q';
 }
 
 /// A key of the meta space.

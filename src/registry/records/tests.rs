@@ -42,13 +42,26 @@ fn golden<T: PartialEq + std::fmt::Debug>(
     golden: &str,
     decode: impl Fn(&[u8]) -> Result<T>,
 ) {
+    golden_beside(value, stored, golden, &[], decode);
+}
+
+/// The same of a record that has other forms too, under these versions.
+#[track_caller]
+fn golden_beside<T: PartialEq + std::fmt::Debug>(
+    value: &T,
+    stored: &[u8],
+    golden: &str,
+    others: &[u8],
+    decode: impl Fn(&[u8]) -> Result<T>,
+) {
     let golden = bytes(golden);
     assert_eq!(hex::encode(stored), hex::encode(&golden));
     assert_eq!(decode(&golden).unwrap(), *value);
     for length in 0..golden.len() {
         assert!(decode(&golden[..length]).is_err(), "the first {length} of {} bytes", golden.len());
     }
-    for version in (0..=u8::MAX).filter(|version| *version != golden[0]) {
+    let none = |version: &u8| *version != golden[0] && !others.contains(version);
+    for version in (0..=u8::MAX).filter(none) {
         let other = [&[version], &golden[1..]].concat();
         assert!(decode(&other).is_err(), "version {version}");
     }
@@ -67,17 +80,28 @@ fn hex_of(texts: &[(Space, String)]) -> Vec<(Space, String)> {
 #[test]
 fn a_blob_is_these_bytes() {
     let digest = sha256("a1");
-    let mut blob =
-        BlobRecord { digest, size: 0x0102_0304, location: Location::Inline, created: Timestamp(0x0506) };
+    let mut blob = BlobRecord {
+        digest,
+        size: 0x0102_0304,
+        location: Location::Inline,
+        created: Timestamp(0x0506),
+        quarantine: None,
+    };
     let decode = |bytes: &[u8]| BlobRecord::decode(digest, bytes);
-    golden(&blob, &blob.value(), "01 0000000001020304 0000000000000506 00", decode);
+    golden_beside(&blob, &blob.value(), "01 0000000001020304 0000000000000506 00", &[2], decode);
     blob.location = Location::Physical(PhysicalKey([0xcd; 16]));
     let text = format!("01 0000000001020304 0000000000000506 01 {}", "cd".repeat(16));
-    golden(&blob, &blob.value(), &text, decode);
+    golden_beside(&blob, &blob.value(), &text, &[2], decode);
+    assert!(blob.index().is_empty());
+
+    blob.quarantine = Some(Quarantine { since: Timestamp(7), damage: Damage::Altered });
+    let text = format!("02 0000000001020304 0000000000000506 01 {} 0000000000000007 03", "cd".repeat(16));
+    golden_beside(&blob, &blob.value(), &text, &[1], decode);
+    assert_eq!(keys(&blob), hex_of(&[(Space::Meta, format!("'q' 01 {}", "a1".repeat(32)))]));
+    assert!(decode(&bytes(&text.replace("0007 03", "0007 05"))).is_err(), "a damage that is none");
 
     assert_eq!(blob.key().bytes, bytes(&format!("'b' 01 {}", "a1".repeat(32))));
     assert_eq!(BlobRecord::key_of(&sha512("b2")).bytes, bytes(&format!("'b' 02 {}", "b2".repeat(64))));
-    assert!(blob.index().is_empty());
     // A place that this program does not know.
     assert!(decode(&bytes("01 0000000001020304 0000000000000506 02")).is_err());
 }

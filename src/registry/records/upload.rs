@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    model::{OwnerId, PackageId, PhysicalKey, Timestamp, UploadId},
+    model::{Algorithm, Hasher, OwnerId, PackageId, PhysicalKey, Timestamp, UploadId},
     store::{Key, Record, Space},
 };
 
@@ -87,6 +87,17 @@ impl UploadRecord {
         let bytes = key.bytes.get(1..)?;
         let (due, id) = bytes.split_at_checked(8)?;
         Some((Timestamp(u64::from_be_bytes(due.try_into().ok()?)), UploadId(id.try_into().ok()?)))
+    }
+
+    /// The session begun again: for one whose bytes are gone. It names no file, since the old one may have become a blob's.
+    pub fn begun_again(&self) -> Self {
+        let algorithm = Hasher::restore(&self.hash).map_or(Algorithm::Sha256, |hasher| hasher.algorithm());
+        Self {
+            offset: 0,
+            held: Held::Row(Bytes::new()),
+            hash: Hasher::new(algorithm).save().into(),
+            ..self.clone()
+        }
     }
 
     /// Reads a stored record.

@@ -93,7 +93,7 @@ impl Receiver {
                 Location::Physical(key)
             }
         };
-        let blob = BlobRecord { digest, size: record.offset, location, created: self.at };
+        let blob = BlobRecord { digest, size: record.offset, location, created: self.at, quarantine: None };
         let mut rights = grant.revisions().to_vec();
         for _ in 0..ATTEMPTS {
             match self.commit(&rights, stored, record, &blob).await {

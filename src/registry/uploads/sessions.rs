@@ -42,6 +42,11 @@ impl Sessions {
         Ok(Claim { _guard: guard })
     }
 
+    /// A session nobody works on now.
+    pub(crate) fn try_claim(&self, id: UploadId) -> Option<Claim> {
+        self.lock_of(id).try_lock_owned().ok().map(|guard| Claim { _guard: guard })
+    }
+
     /// Sessions that a request is at work on now.
     pub(crate) fn at_work(&self) -> usize {
         let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,10 +18,10 @@ use std::{
     collections::{BTreeSet, HashMap},
     fs::{DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -29,11 +29,11 @@ use rustix::{fs::RenameFlags, io::Errno};
 
 use self::{
     lane::Lane,
-    reader::{OpenFile, OpenFiles},
+    reader::{Inspected, OpenFile, OpenFiles},
     writer::{Active, Disk, Writer},
 };
 use super::{
-    BlobStore, BlobWriter, OpenBlob,
+    BlobStore, BlobWriter, OpenBlob, Published,
     backup::{self, Saved},
 };
 use crate::{
@@ -336,6 +336,19 @@ fn size_of(path: &Path) -> Result<Option<u64>> {
     }
 }
 
+fn published(path: &Path) -> Result<Option<Published>> {
+    let data = match path.symlink_metadata() {
+        Ok(data) => data,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(read_failure(cause)),
+    };
+    // The change of the inode and not of the bytes: publishing renames the file, which leaves its bytes as old as they
+    // were; nor can a copying tool set this one back.
+    let changed = Duration::from_secs(u64::try_from(data.ctime()).unwrap_or(0));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Ok(Some(Published { size: data.len(), age: now.saturating_sub(changed) }))
+}
+
 fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(write_failure(cause)),
@@ -397,6 +410,23 @@ impl BlobStore for DirectoryBlobs {
             Ok(checked)
         })
         .await
+    }
+
+    async fn inspect(&self, key: PhysicalKey) -> Result<Arc<dyn OpenBlob>> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || match Inspected::open(&inner.blob(key)) {
+            Ok(file) => Ok(Arc::new(file) as Arc<dyn OpenBlob>),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                Err(Error::not_found(What::Blob, format!("blob {key} is not there")))
+            }
+            Err(cause) => Err(read_failure(cause)),
+        })
+        .await
+    }
+
+    async fn stat(&self, key: PhysicalKey) -> Result<Option<Published>> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || published(&inner.blob(key))).await
     }
 
     async fn reread(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {

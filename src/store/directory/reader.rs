@@ -104,6 +104,40 @@ impl OpenBlob for OpenFile {
     }
 }
 
+/// A file open to be checked. What the kernel has of it in memory is dropped before, so that the disk is asked, and after,
+/// so that a walk over everything stored does not push out what clients read. Both are requests that the kernel may
+/// refuse; the bytes are the same then.
+pub(super) struct Inspected(OpenFile);
+
+impl Inspected {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenFile::open(path)?;
+        let _ = rustix::fs::fadvise(&file.file, 0, None, Advice::DontNeed);
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Inspected {
+    fn drop(&mut self) {
+        let _ = rustix::fs::fadvise(&self.0.file, 0, None, Advice::DontNeed);
+    }
+}
+
+#[async_trait]
+impl OpenBlob for Inspected {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn try_read(&self, offset: u64, into: &mut [u8]) -> Result<Option<usize>> {
+        self.0.try_read(offset, into)
+    }
+
+    async fn read(&self, offset: u64, length: usize) -> Result<Bytes> {
+        self.0.read(offset, length).await
+    }
+}
+
 /// Files that were read lately, open. Safe because a key is never used again: an entry can only be of the right bytes,
 /// or of bytes that were deleted since and that nobody asks for.
 pub(super) struct OpenFiles {

@@ -34,6 +34,7 @@ suite! {
         a_published_blob_takes_no_more_bytes
         chunks_of_any_size_are_taken
         reads_end_with_the_blob
+        an_inspection_sees_what_is_stored_now
     ]
 }
 
@@ -370,4 +371,30 @@ async fn reads_end_with_the_blob(store: Store) {
     let mut into = [0; 100];
     assert!(matches!(blob.try_read(10_000, &mut into).unwrap(), None | Some(0)));
     assert!(matches!(blob.try_read(5, &mut []).unwrap(), None | Some(0)));
+}
+
+async fn an_inspection_sees_what_is_stored_now(store: Store) {
+    let bytes = sample(100_000);
+    let key = published(&store, &bytes).await;
+    let stat = store.stat(key).await.unwrap().expect("published");
+    assert_eq!(stat.size, 100_000);
+    // Of any size: what is to be checked may be the size itself.
+    let open = store.inspect(key).await.unwrap();
+    assert_eq!(open.size(), 100_000);
+    assert_eq!(whole(&*open).await, bytes);
+    let mut into = [0; 100];
+    if let Some(read) = open.try_read(50, &mut into).unwrap() {
+        assert_eq!(into[..read], bytes[50..50 + read]);
+    }
+    // An upload is not published, whatever it holds; and a reader that has the bytes open hides nothing.
+    let upload = self::key();
+    write(&store, upload, &bytes).await;
+    let reader = store.open(key, 100_000).await.unwrap();
+    store.delete(key).await.unwrap();
+    for absent in [key, upload] {
+        assert_eq!(store.stat(absent).await.unwrap(), None);
+        let kind = error(store.inspect(absent).await.map(drop)).kind();
+        assert_eq!(kind, Kind::NotFound(crate::error::What::Blob));
+    }
+    drop(reader);
 }

@@ -52,6 +52,9 @@ fn b31_the_same_blob_from_many_clients_at_once_is_stored_once() {
     for (client, repository) in &clients {
         client.push_blob(repository, b"and all is well");
     }
+    server.is_sound();
+    server.kill();
+    server.is_sound();
 }
 
 #[test]

@@ -215,5 +215,7 @@ proptest! {
             world.close(0, true);
         }
         world.client.post(&uploads(&world.repository), b"").expect(202);
+        // Beside all the tests that share the daemon: what changes meanwhile is no finding.
+        DAEMON.server().is_sound();
     }
 }

@@ -163,6 +163,14 @@ impl Server {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// Checks all that is stored, every byte, with the daemon running or not: nothing may be found.
+    #[track_caller]
+    pub fn is_sound(&self) {
+        let output = self.admin(&["fsck", "--deep"]);
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+    }
+
     /// Adds a user with a password.
     pub fn user(&self, name: &str, password: &str) {
         let output = self.admin_with(&["user", "add", name, "--password-stdin"], password);
