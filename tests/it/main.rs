@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::type_complexity, clippy::cloned_ref_to_slice_refs)]
 
 mod authz;
+mod collect;
 mod durability;
 mod oci;
 mod people;

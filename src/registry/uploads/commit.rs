@@ -98,7 +98,10 @@ impl Receiver {
                 }
             }
         }
-        self.registry.lease(&mut batch, &self.package, &blob.digest, self.at);
+        self.registry
+            .lease(&mut batch, &self.package, &blob.digest, self.at)
+            .await
+            .map_err(CommitError::Failed)?;
         self.registry
             .arrive(&mut batch, &self.package, &blob.digest, false)
             .await
