@@ -130,7 +130,7 @@ impl Registry {
             let mut batch = Batch::new();
             batch.expect_equals(lease_key(digest, grant.target().id), Some(value));
             batch.expect_equals(record.key(), Some(record.value()));
-            self.lease(&mut batch, grant.target(), digest, grant.at());
+            self.lease(&mut batch, grant.target(), digest, grant.at()).await?;
             match self.meta.commit(batch).await {
                 Ok(_) => return Ok(record.size),
                 Err(CommitError::Conflict(_)) => {}
@@ -151,7 +151,7 @@ impl Registry {
             let value = record.value();
             batch.expect_equals(BlobRecord::key_of(digest), Some(value));
             expect_held(&mut batch, from.target(), digest, &holding);
-            self.lease(&mut batch, into.target(), digest, into.at());
+            self.lease(&mut batch, into.target(), digest, into.at()).await?;
             self.arrive(&mut batch, into.target(), digest, false).await?;
             revisions::expect(&mut batch, &rights);
             match self.meta.commit(batch).await {

@@ -56,14 +56,26 @@ impl Registry {
         Ok(Some((BlobRecord::decode(*digest, &value)?, holding)))
     }
 
-    /// Leases a digest to a package, in the batch that makes it present there; an entry of the review queue follows,
-    /// for the case that no manifest ever names it. From now on, when the batch is made: the request may have begun long
-    /// ago, and another one's lease, given meanwhile, must not be cut short by it.
-    pub(crate) fn lease(&self, batch: &mut Batch, package: &PackageTarget, digest: &Digest, at: Timestamp) {
+    /// Leases a digest to a package, in the batch that makes it present there; an entry of the review queue follows, for
+    /// the case that no manifest ever names it. It counts from now on, when the batch is made, and not from when the request
+    /// began, which may be long ago; and a lease that ends later than that stays: nobody's promise is cut short by another
+    /// request. The batch expects the lease it found, so that two at once do not both count from the same.
+    pub(crate) async fn lease(
+        &self,
+        batch: &mut Batch,
+        package: &PackageTarget,
+        digest: &Digest,
+        at: Timestamp,
+    ) -> Result<()> {
+        let key = lease_key(digest, package.id);
+        let known = self.meta.get(&key).await?;
         let ends = Timestamp::now().max(at).plus_seconds(self.settings().lease_ttl);
-        batch.put(lease_key(digest, package.id), lease_value(ends));
+        let ends = known.as_ref().and_then(|value| lease_ends(value)).map_or(ends, |known| ends.max(known));
+        batch.expect_equals(key.clone(), known);
+        batch.put(key, lease_value(ends));
         batch.put(last_lease_key(package.id), lease_value(ends));
         batch.put(review_key(ends, digest), Bytes::new());
+        Ok(())
     }
 
     /// Deletes packages that never got a manifest and whose last lease and sessions are over; says how many.

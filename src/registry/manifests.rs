@@ -111,7 +111,7 @@ impl Registry {
             }
             // Who was told that a blob is here was promised that it stays for the manifest to come.
             for target in old.targets.iter().filter(|target| target.present && !target.manifest) {
-                self.lease(&mut batch, package, &target.digest, grant.at());
+                self.lease(&mut batch, package, &target.digest, grant.at()).await?;
             }
             let new = ManifestRecord { deleted: Some(grant.at()), ..old.clone() };
             batch.replace(Some(&old), Some(&new));

@@ -5,6 +5,7 @@
 
 mod authz;
 mod backup;
+mod collect;
 mod durability;
 mod oci;
 mod people;

@@ -154,7 +154,7 @@ impl Registry {
             Some(old) if *old == new => batch.expect_equals(new.key(), Some(new.value())),
             _ => {
                 if let Some(old) = &old {
-                    self.released(&mut batch, package, old, &new, grant.at());
+                    self.released(&mut batch, package, old, &new, grant.at()).await?;
                 }
                 batch.replace(old.as_ref(), Some(&new));
                 batch.put(ManifestRecord::body_key(package.id, &digest), put.bytes.clone());
@@ -258,24 +258,25 @@ impl Registry {
 
     /// Looks after the blobs that a manifest named and, pushed once more, names as manifests now. Who was told that one
     /// is here was promised that it stays; one of a deleted manifest was promised to nobody.
-    fn released(
+    async fn released(
         &self,
         batch: &mut Batch,
         package: &PackageTarget,
         old: &ManifestRecord,
         new: &ManifestRecord,
         at: Timestamp,
-    ) {
+    ) -> Result<()> {
         let is_blob = |target: &&Target| target.present && !target.manifest;
         for gone in old.targets.iter().filter(is_blob) {
             if new.targets.iter().filter(is_blob).any(|kept| kept.digest == gone.digest) {
                 continue;
             }
             match old.deleted {
-                None => self.lease(batch, package, &gone.digest, at),
+                None => self.lease(batch, package, &gone.digest, at).await?,
                 Some(_) => review(batch, &gone.digest, at),
             }
         }
+        Ok(())
     }
 
     async fn find(&self, grant: &Grant<Push>, link: &Link) -> Result<Found> {

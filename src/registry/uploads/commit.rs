@@ -143,7 +143,10 @@ impl Receiver {
                 }
             }
         }
-        self.registry.lease(&mut batch, &self.package, &blob.digest, self.at);
+        self.registry
+            .lease(&mut batch, &self.package, &blob.digest, self.at)
+            .await
+            .map_err(CommitError::Failed)?;
         self.registry
             .arrive(&mut batch, &self.package, &blob.digest, false)
             .await
