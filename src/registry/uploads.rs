@@ -353,8 +353,15 @@ impl Registry {
     async fn still_there(&self, key: PhysicalKey, record: &UploadRecord) -> Result<bool> {
         let Some(hasher) = Hasher::restore(&record.hash) else { return Ok(false) };
         match self.blobs.write(key, record.offset, hasher).await {
+            Ok(_) => return Ok(true),
+            Err(error) if matches!(error.kind(), Kind::Offset { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        // Killed between the lasting name and the batch: the bytes are whole, and whoever closes the session again must
+        // find them.
+        match self.blobs.open(key, record.offset).await {
             Ok(_) => Ok(true),
-            Err(error) if matches!(error.kind(), Kind::Offset { .. }) => Ok(false),
+            Err(error) if error.kind() == Kind::Internal => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -179,7 +179,13 @@ impl Receiver {
         match &record.held {
             Held::Row(bytes) => Ok(Digest::of(wanted.algorithm(), bytes)),
             Held::File(key) => {
-                let blob = self.registry.blobs.reread(*key, record.offset).await?;
+                // Under its lasting name, if an earlier try came that far.
+                let blob = match self.registry.blobs.reread(*key, record.offset).await {
+                    Err(error) if matches!(error.kind(), Kind::Offset { .. }) => {
+                        self.registry.blobs.open(*key, record.offset).await?
+                    }
+                    other => other?,
+                };
                 let mut hasher = Hasher::new(wanted.algorithm());
                 let mut stream = crate::store::BlobStream::of_blob(
                     blob,

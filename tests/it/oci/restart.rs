@@ -203,3 +203,34 @@ pub(super) fn files(server: &Server) -> usize {
     assert!(server.data().join("blobs").is_dir());
     count(&server.data().join("blobs")) + count(&server.data().join("uploads"))
 }
+
+/// Killed between the bytes' lasting name and the batch that makes them a blob: the client that closes the session again
+/// need not send them again.
+#[test]
+fn a_close_that_was_cut_off_can_be_tried_again() {
+    let mut server = Server::start();
+    let client = server.signed_in("alice");
+    let repository = "alice/app";
+    let digests: [fn(&[u8]) -> String; 2] = [sha256, sha512];
+    for digest_of in digests {
+        let bytes = fresh_bytes(60_000);
+        let place = location(&client.at(&server.address).patch(
+            &client.at(&server.address).begin(repository),
+            &[],
+            &bytes,
+        ));
+        server.kill();
+        // What a kill between the two steps leaves.
+        let uploads = std::fs::read_dir(server.data().join("uploads")).unwrap();
+        let [upload] = uploads.map(|entry| entry.unwrap()).collect::<Vec<_>>().try_into().unwrap();
+        let name = upload.file_name().into_string().unwrap();
+        std::fs::rename(upload.path(), server.data().join("blobs").join(&name[..2]).join(&name)).unwrap();
+        server.crash_and_restart();
+
+        let client = client.at(&server.address);
+        assert_eq!(held(&client.get(&place).expect(204)), bytes.len());
+        let digest = digest_of(&bytes);
+        client.put(&and(&place, &format!("digest={digest}")), b"").expect(201);
+        assert!(client.get(&blob(repository, &digest)).expect(200).body == bytes);
+    }
+}
