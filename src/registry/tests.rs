@@ -1,5 +1,10 @@
 //! A registry in memory, for tests of the layers above, which may not know the stores.
 
+mod bench;
+mod cancel;
+mod invariants;
+mod steps;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

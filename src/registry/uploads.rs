@@ -111,8 +111,11 @@ impl Registry {
             return Ok(row.offset);
         }
         // A session of an earlier start is looked after first, which writes: never beside a request that works on it.
-        let _claim = self.sessions.claim(id).await?;
-        Ok(receiver.load(id).await?.offset)
+        detached(async move {
+            let _claim = receiver.registry.sessions.claim(id).await?;
+            Ok(receiver.load(id).await?.offset)
+        })
+        .await
     }
 
     /// Adds bytes to a session; says how many it holds then.
@@ -188,9 +191,13 @@ impl Registry {
     /// Gives a session up.
     pub async fn cancel_upload(&self, grant: &Grant<Push>, id: UploadId) -> Result<()> {
         let receiver = self.receiver(grant);
-        let _claim = self.sessions.claim(id).await?;
-        let old = receiver.load(id).await?;
-        receiver.drop_session(&old).await
+        // The row first, then the bytes: whoever stops in between leaves bytes that no row names.
+        detached(async move {
+            let _claim = receiver.registry.sessions.claim(id).await?;
+            let old = receiver.load(id).await?;
+            receiver.drop_session(&old).await
+        })
+        .await
     }
 
     /// Gives up the sessions that expired before `at`, at most `limit`; says how many there were.

@@ -131,7 +131,7 @@ impl Faults {
         self.state().history.clone()
     }
 
-    fn count(&self, call: Call, tears: bool) -> Turn {
+    fn count(&self, call: Call, tears: bool, waits: bool) -> Turn {
         let mut state = self.state();
         let number = state.calls.len();
         state.calls.push(call);
@@ -141,7 +141,8 @@ impl Faults {
                 Fault::After => Turn::FailAfter,
                 Fault::Tear if tears => Turn::Tear,
                 Fault::Tear => Turn::Pass,
-                Fault::Stall => Turn::Stall,
+                Fault::Stall if waits => Turn::Stall,
+                Fault::Stall => Turn::Pass,
             },
             // The rest goes with the fault: one that did not fire takes nothing with it.
             Some(plan) if plan.rest && plan.at < number && state.fired.is_some() => return Turn::FailBefore,
@@ -166,7 +167,7 @@ impl Faults {
     /// Before the work of a call that cannot tear.
     async fn begin(&self, call: Call, tears: bool) -> Result<Turn> {
         self.way(call).await;
-        match self.count(call, tears) {
+        match self.count(call, tears, true) {
             Turn::FailBefore => Err(injected(call, "before")),
             Turn::Stall => {
                 while self.state().plan.is_some() {
@@ -185,7 +186,7 @@ impl Faults {
 
     /// The same for a call that does not wait.
     fn begin_now(&self, call: Call) -> Result<()> {
-        match self.count(call, false) {
+        match self.count(call, false, false) {
             Turn::FailBefore | Turn::FailAfter => Err(injected(call, "before")),
             _ => Ok(()),
         }

@@ -2,7 +2,7 @@
 //! No configuration leads here.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -44,6 +44,12 @@ impl MemoryStore {
     #[cfg(test)]
     pub(crate) fn fork(&self) -> Self {
         Self(Mutex::new(lock(&self.0).clone()))
+    }
+
+    /// Every key and its value.
+    #[cfg(test)]
+    pub(crate) fn everything(&self) -> BTreeMap<Key, Bytes> {
+        lock(&self.0).map.as_ref().clone()
     }
 
     fn view(&self) -> View {
@@ -179,6 +185,8 @@ struct Blobs {
     uploads: HashMap<PhysicalKey, (Vec<u8>, u64)>,
     published: BTreeMap<PhysicalKey, (Bytes, Instant)>,
     writers: u64,
+    /// Uploads that were there when the store was opened, as it is after a fork.
+    leftovers: BTreeSet<PhysicalKey>,
 }
 
 impl MemoryBlobs {
@@ -192,13 +200,16 @@ impl MemoryBlobs {
     pub(crate) fn fork(&self) -> Self {
         let blobs = lock(&self.0);
         let (uploads, published) = (blobs.uploads.clone(), blobs.published.clone());
-        Self(Arc::new(Mutex::new(Blobs { uploads, published, writers: blobs.writers + 1 })))
+        let leftovers = uploads.keys().copied().collect();
+        Self(Arc::new(Mutex::new(Blobs { uploads, published, writers: blobs.writers + 1, leftovers })))
     }
 
     /// Loses an upload's name, as a power cut may.
     #[cfg(test)]
     pub(crate) fn lose_uploads(&self) {
-        lock(&self.0).uploads.clear();
+        let mut blobs = lock(&self.0);
+        blobs.uploads.clear();
+        blobs.leftovers.clear();
     }
 
     /// Everything durable: the unpublished uploads, the published blobs.
@@ -255,18 +266,20 @@ impl BlobStore for MemoryBlobs {
         }
         if let Some((bytes, _)) = blobs.uploads.remove(&key) {
             blobs.published.insert(key, (bytes.into(), Instant::now()));
+            blobs.leftovers.remove(&key);
         }
         Ok(())
     }
 
     async fn discard(&self, key: PhysicalKey) -> Result<()> {
-        lock(&self.0).uploads.remove(&key);
+        let mut blobs = lock(&self.0);
+        blobs.uploads.remove(&key);
+        blobs.leftovers.remove(&key);
         Ok(())
     }
 
     async fn leftovers(&self) -> Result<Vec<PhysicalKey>> {
-        // No process was here before this one.
-        Ok(Vec::new())
+        Ok(lock(&self.0).leftovers.iter().copied().collect())
     }
 
     async fn open(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {

@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 
 use super::{Receiver, failed, unknown_upload};
 use crate::{
-    auth::{Grant, Push, Revision},
+    auth::{Grant, Push},
     error::{Error, Kind, Result, What},
     model::{Digest, Hasher},
     registry::{
@@ -67,6 +67,8 @@ impl Receiver {
         let found = self.digest_of(record, digest).await;
         match found {
             Ok(found) if found == digest => {}
+            // The bytes may be right; they could not be read now.
+            Err(error) if error.is_fault() => return Err(error.into()),
             other => {
                 if let Some(row) = stored {
                     self.drop_session(row).await?;
@@ -96,8 +98,11 @@ impl Receiver {
         let blob = BlobRecord { digest, size: record.offset, location, created: self.at, quarantine: None };
         let mut rights = grant.revisions().to_vec();
         for _ in 0..ATTEMPTS {
-            match self.commit(&rights, stored, record, &blob).await {
-                Ok(()) => return Ok(blob.size),
+            // Only what the engine says of the batch leaves it unknown: a read that fails before it stored nothing.
+            let mut batch = self.prepare(stored, record, &blob).await?;
+            revisions::expect(&mut batch, &rights);
+            match self.registry.meta.commit(batch).await {
+                Ok(_) => return Ok(blob.size),
                 // Somebody's rights here changed. If not the caller's, the bytes need not be sent again.
                 Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
                     rights = self.registry.policy.renew(grant).await?;
@@ -112,18 +117,16 @@ impl Receiver {
         Err(Error::new(Kind::Unavailable, text).into())
     }
 
-    async fn commit(
+    /// The batch that makes the session's bytes a blob.
+    async fn prepare(
         &self,
-        rights: &[Revision],
         stored: Option<&UploadRecord>,
         record: &UploadRecord,
         blob: &BlobRecord,
-    ) -> Result<(), CommitError> {
+    ) -> Result<Batch> {
         let mut batch = Batch::new();
-        let existing = self.registry.meta.get(&blob.key()).await.map_err(CommitError::Failed)?;
-        let existing = existing.map(|value| BlobRecord::decode(blob.digest, &value)).transpose();
-        let existing = existing.map_err(CommitError::Failed)?;
-        match existing {
+        let existing = self.registry.meta.get(&blob.key()).await?;
+        match existing.map(|value| BlobRecord::decode(blob.digest, &value)).transpose()? {
             // Somebody stored these bytes before. All flushes were done all the same, so that the time taken does not
             // tell a client what others have; the second copy goes to the trash in the same batch.
             Some(old) if !self.is_broken(&old).await => {
@@ -143,19 +146,12 @@ impl Receiver {
                 }
             }
         }
-        self.registry
-            .lease(&mut batch, &self.package, &blob.digest, self.at)
-            .await
-            .map_err(CommitError::Failed)?;
-        self.registry
-            .arrive(&mut batch, &self.package, &blob.digest, false)
-            .await
-            .map_err(CommitError::Failed)?;
+        self.registry.lease(&mut batch, &self.package, &blob.digest, self.at).await?;
+        self.registry.arrive(&mut batch, &self.package, &blob.digest, false).await?;
         if let Some(row) = stored {
             batch.replace(Some(row), None);
         }
-        revisions::expect(&mut batch, rights);
-        self.registry.meta.commit(batch).await.map(|_| ())
+        Ok(batch)
     }
 
     /// Whether a blob's file is absent or not as long as its record says.

@@ -9,6 +9,7 @@ use crate::{
         records::{
             BlobRecord, ManifestRecord,
             blob::{review_key, trash, trash_size},
+            pin::{pin_key, pin_value},
         },
     },
     store::{Batch, Key, MetadataRead as _, MetadataStore as _, Space},
@@ -170,11 +171,16 @@ async fn while_the_trash_is_kept_reviews_go_on_and_files_stay() {
     let world = World::new(7, 0).await;
     world.push(0, 1, BEGIN).await.unwrap();
     world.delete_blob(0, 1, BEGIN).await.unwrap();
-    let kept = world.registry.keep_trash();
+    let pin = pin_key([7; 16]);
+    let mut batch = Batch::new();
+    batch.put(pin.clone(), pin_value(BEGIN.plus_seconds(60)));
+    world.meta.commit(batch).await.unwrap();
     collect(&world, BEGIN).await;
     assert!(world.records().await.is_empty());
     assert_eq!(world.meta.scan(&trash(), None, 10).await.unwrap().len(), 1);
-    drop(kept);
+    let mut batch = Batch::new();
+    batch.delete(pin);
+    world.meta.commit(batch).await.unwrap();
     collect(&world, BEGIN).await;
     assert!(world.meta.scan(&trash(), None, 10).await.unwrap().is_empty());
 }
