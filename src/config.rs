@@ -34,6 +34,8 @@ pub struct Config {
     pub space: Space,
     /// Collection of what nothing holds.
     pub gc: Gc,
+    /// What was deleted.
+    pub trash: Trash,
     /// Sizes, counts, deadlines, rates.
     pub limits: Limits,
 }
@@ -155,6 +157,14 @@ pub struct Gc {
     pub rate: u32,
 }
 
+/// What was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trash {
+    /// How long deleted tags, versions and packages can be restored; a change counts for what is deleted already too.
+    pub keep: Span,
+}
+
 /// Sizes, counts, deadlines, rates. A real client meets none of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -273,6 +283,12 @@ impl Default for Gc {
     }
 }
 
+impl Default for Trash {
+    fn default() -> Self {
+        Self { keep: Span::seconds(30 * 24 * 3600) }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -330,6 +346,7 @@ impl Config {
             collect_every: self.gc.interval.0,
             collect_rate: self.gc.rate,
             trash_grace: self.gc.grace.0.as_secs(),
+            keep_deleted: self.trash.keep.0.as_secs(),
             space_reserve: self.space.reserve.0,
             hot_memory: self.memory.hot(),
             transfer_memory: self.memory.transfers(),

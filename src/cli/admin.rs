@@ -9,9 +9,9 @@ use std::{
 
 use tokio::runtime::Runtime;
 
-use super::{Member, Org, Owner, Package, Place, Switch, Token, User, serve};
+use super::{Member, Org, Owner, Package, Place, Switch, Token, User, serve, versions};
 use crate::{
-    adapter::control::{self, Answer, Command, Outcome, SOCKET, Said},
+    adapter::control::{self, Answer, Command, Outcome, SOCKET, Said, VersionCommand},
     config::Config,
     error::{Error, Result, What},
     registry::Registry,
@@ -70,7 +70,13 @@ pub(super) fn token(command: Token) -> ExitCode {
 
 pub(super) fn package(command: Package) -> ExitCode {
     match command {
-        Package::List { owner, listing } => run(&listing.place, Command::PackageList { owner }, listing.json),
+        Package::List { owner, deleted: false, listing } => {
+            run(&listing.place, Command::PackageList { owner }, listing.json)
+        }
+        Package::List { owner, deleted: true, listing } => {
+            run(&listing.place, Command::Version(VersionCommand::Packages { owner }), listing.json)
+        }
+        Package::Versions(command) => versions::main(command),
         Package::Visibility { package, visibility, place } => {
             run(&place, Command::PackageVisibility { package, visibility }, false)
         }

@@ -4,6 +4,7 @@ mod admin;
 mod backup;
 mod gc;
 mod serve;
+mod versions;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -42,7 +43,7 @@ enum Top {
     /// Create, list and revoke tokens: what docker login and CI jobs sign in with
     #[command(subcommand)]
     Token(Token),
-    /// List packages, and say who may read and write them
+    /// List, delete and restore packages and their versions, and say who may read and write them
     #[command(subcommand)]
     Package(Package),
     /// Say how the collection of unused blobs stands, run it now, pause it
@@ -252,6 +253,9 @@ enum Package {
     List {
         /// A user or an organization
         owner: Option<String>,
+        /// List the deleted packages that can be restored instead
+        #[arg(long)]
+        deleted: bool,
         #[command(flatten)]
         listing: Listing,
     },
@@ -275,6 +279,8 @@ enum Package {
         #[command(flatten)]
         place: Place,
     },
+    #[command(flatten)]
+    Versions(versions::Versions),
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -6,6 +6,7 @@
 mod authz;
 mod backup;
 mod durability;
+mod kept;
 mod oci;
 mod people;
 mod server;

@@ -26,9 +26,9 @@ pub async fn execute(registry: &Registry, command: Command, notes: Notes<'_>) ->
     })
 }
 
-struct Desk<'a> {
-    registry: &'a Registry,
-    caller: Caller,
+pub(super) struct Desk<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) caller: Caller,
     notes: Notes<'a>,
 }
 
@@ -90,6 +90,7 @@ impl Desk<'_> {
             Command::Backup { into, verify } => {
                 backup::backup(self.registry, &self.caller, into, verify, self.notes).await
             }
+            Command::Version(command) => self.version(command).await,
         }
     }
 
@@ -97,7 +98,7 @@ impl Desk<'_> {
         self.registry.policy().authorize_system(&self.caller)
     }
 
-    async fn owner(&self, name: &str) -> Result<Grant<ManageOwner>> {
+    pub(super) async fn owner(&self, name: &str) -> Result<Grant<ManageOwner>> {
         self.registry.policy().authorize_owner(&self.caller, name).await
     }
 

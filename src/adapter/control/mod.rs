@@ -8,6 +8,7 @@
 mod backup;
 mod execute;
 mod gc;
+mod versions;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -20,6 +21,7 @@ use tokio::{
 
 pub use execute::execute;
 pub use gc::Gc;
+pub use versions::VersionCommand;
 
 use crate::{
     model::{Role, Scope, Visibility},
@@ -144,6 +146,8 @@ pub enum Command {
         /// Whether all of it is read again.
         verify: bool,
     },
+    /// Lists, deletes and restores versions, tags and packages.
+    Version(VersionCommand),
 }
 
 /// What a command gave.
