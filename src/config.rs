@@ -38,6 +38,8 @@ pub struct Config {
     pub gc: Gc,
     /// Looking after stored bytes.
     pub scrub: Scrub,
+    /// What was deleted.
+    pub trash: Trash,
     /// Sizes, counts, deadlines, rates.
     pub limits: Limits,
 }
@@ -159,6 +161,14 @@ pub struct Gc {
     pub rate: u32,
 }
 
+/// What was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trash {
+    /// How long deleted tags, versions and packages can be restored; a change counts for what is deleted already too.
+    pub keep: Span,
+}
+
 /// Sizes, counts, deadlines, rates. A real client meets none of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -277,6 +287,12 @@ impl Default for Gc {
     }
 }
 
+impl Default for Trash {
+    fn default() -> Self {
+        Self { keep: Span::seconds(30 * 24 * 3600) }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -334,6 +350,7 @@ impl Config {
             collect_every: self.gc.interval.0,
             collect_rate: self.gc.rate,
             trash_grace: self.gc.grace.0.as_secs(),
+            keep_deleted: self.trash.keep.0.as_secs(),
             space_reserve: self.space.reserve.0,
             scrub_rate: self.scrub.rate.0,
             scrub_every: self.scrub.every.0.as_secs(),

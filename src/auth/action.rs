@@ -114,6 +114,8 @@ actions! {
     Push(PackageTarget) needs Write, WritePackages, Push as "package:push";
     /// Delete manifests, tags, blobs.
     Delete(PackageTarget) needs Admin, DeletePackages, Delete as "package:delete";
+    /// Restore what was deleted. As with GitHub's packages: who may write and administers, not who may delete more.
+    Restore(PackageTarget) needs Admin, WritePackages, Manage as "package:restore";
     /// Change visibility and roles.
     Manage(PackageTarget) needs Admin, Admin, Manage as "package:manage";
     /// Create a package in an owner's name space.

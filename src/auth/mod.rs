@@ -13,7 +13,8 @@ mod policy;
 mod token;
 
 pub use action::{
-    Action, CreatePackage, Delete, Manage, ManageOwner, Need, Operate, Place, Pull, Push, Target, Verb,
+    Action, CreatePackage, Delete, Manage, ManageOwner, Need, Operate, Place, Pull, Push, Restore, Target,
+    Verb,
 };
 pub use authenticator::{Authenticator, Credential, Identities, Identity, Issued, recheck};
 pub use bearer::{Claims, Keyring, LIFETIME, Means, SigningKey};

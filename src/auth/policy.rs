@@ -57,6 +57,8 @@ pub struct PackageTarget {
     pub visibility: Visibility,
     /// It was allocated by an upload and holds no manifest yet: unlisted, readable only by those who may create here.
     pub pending: bool,
+    /// It was deleted and can be restored; only [`Policy::authorize_deleted`] gives a right to it.
+    pub deleted: bool,
 }
 
 /// An owner, resolved.
@@ -96,6 +98,10 @@ pub struct Facts {
 pub trait Acl: Send + Sync {
     /// The facts about an actor and a package's name, fresh.
     async fn package_facts(&self, actor: Actor, name: &PackageName) -> Result<Facts>;
+
+    /// The facts about an actor and a deleted package that can still be restored: the one of this id, or else the one of
+    /// this name that was deleted last.
+    async fn deleted_facts(&self, actor: Actor, name: &PackageName, id: Option<PackageId>) -> Result<Facts>;
 
     /// The facts about an actor and an owner's name (any case), fresh.
     async fn owner_facts(&self, actor: Actor, name: &str) -> Result<Facts>;
@@ -141,6 +147,33 @@ impl Policy {
                 Ok(grant(caller, target, facts))
             }
             _ => Err(refuse(caller, &facts, A::NEED, may_read(caller, &facts), enough)),
+        }
+    }
+
+    /// May `caller` do `A` to a deleted package that had this name: the one of this id, or else the last one deleted?
+    ///
+    /// # Errors
+    /// As [`Self::authorize`]. Whoever has no role on it learns nothing of it, were it ever so public before.
+    pub async fn authorize_deleted<A>(
+        &self,
+        caller: &Caller,
+        name: &PackageName,
+        id: Option<PackageId>,
+    ) -> Result<Grant<A>>
+    where
+        A: Action<Target = super::PackageTarget>,
+    {
+        let facts = self.acl.deleted_facts(caller.actor, name, id).await?;
+        let caller = self.current(caller, &facts).await?;
+        let caller = caller.as_ref();
+        // By role alone: that a package was public makes what it was nobody's business now.
+        let enough = facts.role >= Some(A::NEED.role) && caller.scopes.has(A::NEED.scope);
+        match facts.package.clone() {
+            Some(target) if enough && caller.bound_allows(&name.to_string(), A::NEED.verb) => {
+                Ok(grant(caller, target, facts))
+            }
+            Some(_) => Err(refuse(caller, &facts, A::NEED, facts.role.is_some(), enough)),
+            None => Err(refuse(caller, &facts, A::NEED, false, false)),
         }
     }
 
@@ -195,7 +228,11 @@ impl Policy {
         };
         let (facts, holds) = match grant.target().place() {
             Place::Package(target) => {
-                let facts = self.acl.package_facts(caller.actor, &target.name).await?;
+                let facts = if target.deleted {
+                    self.acl.deleted_facts(caller.actor, &target.name, Some(target.id)).await?
+                } else {
+                    self.acl.package_facts(caller.actor, &target.name).await?
+                };
                 let same = facts.package.as_ref().is_some_and(|package| package.id == target.id);
                 let holds = same && enough(&caller, &facts, A::NEED);
                 (facts, holds)

@@ -5,9 +5,9 @@ use std::{
     process::ExitCode,
 };
 
-use super::{Member, Org, Owner, Package, Place, Switch, Token, User, way::Way};
+use super::{Member, Org, Owner, Package, Place, Switch, Token, User, versions, way::Way};
 use crate::{
-    adapter::control::{Answer, Command},
+    adapter::control::{Answer, Command, VersionCommand},
     error::{Error, Result, What},
 };
 
@@ -64,7 +64,13 @@ pub(super) fn token(command: Token) -> ExitCode {
 
 pub(super) fn package(command: Package) -> ExitCode {
     match command {
-        Package::List { owner, listing } => run(&listing.place, Command::PackageList { owner }, listing.json),
+        Package::List { owner, deleted: false, listing } => {
+            run(&listing.place, Command::PackageList { owner }, listing.json)
+        }
+        Package::List { owner, deleted: true, listing } => {
+            run(&listing.place, Command::Version(VersionCommand::Packages { owner }), listing.json)
+        }
+        Package::Versions(command) => versions::main(command),
         Package::Visibility { package, visibility, place } => {
             run(&place, Command::PackageVisibility { package, visibility }, false)
         }

@@ -5,6 +5,7 @@ mod backup;
 mod fsck;
 mod gc;
 mod serve;
+mod versions;
 mod way;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -44,7 +45,7 @@ enum Top {
     /// Create, list and revoke tokens: what docker login and CI jobs sign in with
     #[command(subcommand)]
     Token(Token),
-    /// List packages, and say who may read and write them
+    /// List, delete and restore packages and their versions, and say who may read and write them
     #[command(subcommand)]
     Package(Package),
     /// Say how the collection of unused blobs stands, run it now, pause it
@@ -259,6 +260,9 @@ enum Package {
     List {
         /// A user or an organization
         owner: Option<String>,
+        /// List the deleted packages that can be restored instead
+        #[arg(long)]
+        deleted: bool,
         #[command(flatten)]
         listing: Listing,
     },
@@ -282,6 +286,8 @@ enum Package {
         #[command(flatten)]
         place: Place,
     },
+    #[command(flatten)]
+    Versions(versions::Versions),
 }
 
 #[derive(Clone, Copy, ValueEnum)]

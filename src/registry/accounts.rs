@@ -260,6 +260,19 @@ impl Registry {
                 ));
             }
             batch.expect_prefix(prefix.clone(), Prefix::Empty, prefix);
+            let deleted =
+                PackageRecord::deleted_paths(&super::packages::beginning(ecosystem, &account.folded()));
+            if self.meta.any(&deleted).await? {
+                return Err(Error::new(
+                    Kind::Forbidden(Reason::InUse),
+                    format!(
+                        "{0} owns deleted packages that can still be restored (packhouse package list {0} --deleted); \
+                         they go by themselves when their time is over",
+                        account.name
+                    ),
+                ));
+            }
+            batch.expect_prefix(deleted.clone(), Prefix::Empty, deleted);
         }
         Ok(())
     }

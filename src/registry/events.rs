@@ -1,6 +1,6 @@
 //! What happened, in the batch in which it happened.
 
-use super::Registry;
+use super::{Registry, records::PackageRecord};
 use crate::{
     auth::{Action, Caller, Grant, PackageTarget, Pull},
     error::{Error, Result},
@@ -42,17 +42,42 @@ pub(crate) fn record<A>(
 ) where
     A: Action<Target = PackageTarget>,
 {
-    let caller = grant.caller();
+    of_package(batch, grant.target().id, grant.caller(), &What { action, digest, tag, detail: None });
+}
+
+/// What was done, as [`of_package`] writes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct What<'a> {
+    pub(crate) action: &'a str,
+    pub(crate) digest: Option<&'a Digest>,
+    pub(crate) tag: Option<&'a Tag>,
+    pub(crate) detail: Option<&'a str>,
+}
+
+/// Adds an event to a package's stream.
+pub(crate) fn of_package(batch: &mut Batch, package: PackageId, caller: &Caller, what: &What<'_>) {
     let event = Event {
-        action: action.to_owned(),
+        action: what.action.to_owned(),
         at: caller.at.0,
         by: caller.actor.to_string(),
         request: caller.request.to_string(),
-        digest: digest.map(ToString::to_string),
-        tag: tag.map(ToString::to_string),
-        detail: None,
+        digest: what.digest.map(ToString::to_string),
+        tag: what.tag.map(ToString::to_string),
+        detail: what.detail.map(str::to_owned),
     };
-    batch.append(stream_of(grant.target().id), super::records::to_json(1, &event));
+    batch.append(stream_of(package), super::records::to_json(1, &event));
+}
+
+/// Adds an event about a whole package to its owner's stream, where it stays when the package is gone for good.
+pub(crate) fn of_packages(
+    batch: &mut Batch,
+    package: &PackageRecord,
+    caller: &Caller,
+    action: &str,
+) -> Result<()> {
+    let detail = format!("{} {}", package.package_name()?, package.id);
+    rights(batch, stream_of_owner(package.owner), caller, action, detail);
+    Ok(())
 }
 
 impl Registry {

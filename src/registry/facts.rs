@@ -20,7 +20,7 @@ use crate::{
         Subject, TokenHash,
     },
     error::Result,
-    model::{OwnerId, PackageName, Role, TokenId},
+    model::{OwnerId, PackageId, PackageName, Role, TokenId},
     store::{MetadataRead, MetadataStore},
 };
 
@@ -63,15 +63,17 @@ impl Directory {
         view: &dyn MetadataRead,
         actor: Actor,
         owner: &str,
-        name: Option<&PackageName>,
+        which: Which<'_>,
     ) -> Result<Facts> {
         let Some(owner) = accounts::by_name(view, owner).await? else {
             return Ok(Facts { anonymous_reads: self.anonymous_reads, ..Facts::default() });
         };
-        let package = match name {
-            Some(name) => packages::by_name(view, name).await?.filter(|package| package.owner == owner.id),
-            None => None,
+        let package = match which {
+            Which::Package(name) => packages::by_name(view, name).await?,
+            Which::Deleted(name, id) => packages::deleted_by_name(view, name, id).await?,
+            Which::Owner => None,
         };
+        let package = package.filter(|package| package.owner == owner.id);
         let standing = standing(view, actor, &owner).await?;
         let direct = match (actor, &package) {
             (Actor::User(user), Some(package)) if standing.active => {
@@ -140,6 +142,17 @@ impl Directory {
     pub(crate) fn forget_keyring(&self) {
         *self.keyring.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// What facts are asked about, below an owner.
+#[derive(Clone, Copy)]
+enum Which<'a> {
+    /// The owner alone.
+    Owner,
+    /// The package of a name.
+    Package(&'a PackageName),
+    /// The deleted package of an id, or the one of a name that was deleted last.
+    Deleted(&'a PackageName, Option<PackageId>),
 }
 
 async fn one(view: &dyn MetadataRead, of: Subject) -> Result<Revision> {
@@ -213,16 +226,21 @@ impl Acl for Directory {
             return Ok(known);
         }
         let view = self.meta.snapshot()?;
-        let facts = self.load_facts(view.as_ref(), actor, name.owner(), Some(name)).await?;
+        let facts = self.load_facts(view.as_ref(), actor, name.owner(), Which::Package(name)).await?;
         if facts.package.is_some() {
             self.facts.insert(key, facts.clone());
         }
         Ok(facts)
     }
 
+    async fn deleted_facts(&self, actor: Actor, name: &PackageName, id: Option<PackageId>) -> Result<Facts> {
+        let view = self.meta.snapshot()?;
+        self.load_facts(view.as_ref(), actor, name.owner(), Which::Deleted(name, id)).await
+    }
+
     async fn owner_facts(&self, actor: Actor, name: &str) -> Result<Facts> {
         let view = self.meta.snapshot()?;
-        self.load_facts(view.as_ref(), actor, name, None).await
+        self.load_facts(view.as_ref(), actor, name, Which::Owner).await
     }
 
     async fn recheck(&self, caller: &Caller) -> Result<Caller> {

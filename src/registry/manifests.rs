@@ -1,4 +1,4 @@
-//! Manifests: put, get, delete. A manifest, its edges, its tags and its events are one batch.
+//! Manifests: put, get, list. A manifest, its edges, its tags and its events are one batch.
 
 mod put;
 
@@ -8,19 +8,14 @@ pub use put::{Condition, PutManifest, Stored};
 use bytes::Bytes;
 
 use super::{
-    Registry, events,
-    records::{BlobRecord, Hold, ManifestRecord, TagRecord, blob::edges_in},
-    revisions::Outcome,
+    Registry,
+    records::{ManifestRecord, TagRecord},
 };
 use crate::{
-    auth::{Delete, Grant, Pull},
-    error::{Error, Kind, Reason, Result, What},
+    auth::{Grant, Pull},
+    error::{Error, Result, What},
     model::{Digest, PackageId, Reference, Tag},
-    store::{Batch, Prefix},
 };
-
-/// How long a deleted manifest can be restored, in seconds.
-const RESTORABLE: u64 = 30 * 24 * 3600;
 
 /// A manifest without its bytes.
 #[derive(Debug, Clone)]
@@ -81,67 +76,8 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// Deletes a manifest and every tag that names it, in one batch. It can be restored for 30 days.
-    ///
-    /// # Errors
-    /// In use while an index of the package names it: the index would break.
-    pub async fn delete_manifest(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<()> {
-        let package = grant.target();
-        let mut under = self.under(grant);
-        loop {
-            let old =
-                self.manifest_record(package.id, digest).await?.filter(|record| record.deleted.is_none());
-            let old = old.ok_or_else(|| unknown_manifest(&Reference::Digest(*digest)))?;
-            let mut batch = Batch::new();
-            let parents = edges_in(digest, Hold::Child, package.owner, package.id);
-            if self.meta.any(&parents).await? {
-                return Err(Error::new(
-                    Kind::Forbidden(Reason::InUse),
-                    "an index of this repository names this manifest; delete the index first",
-                ));
-            }
-            batch.expect_prefix(parents, Prefix::Empty, BlobRecord::key_of(digest));
-            let arrivals = TagRecord::arrivals(package.id, digest);
-            let counted = self.meta.get(&arrivals).await?;
-            let tags = self.tags_of(package.id, digest).await?;
-            batch.expect_equals(arrivals, counted);
-            for tag in &tags {
-                batch.replace(Some(tag), None);
-                events::record(&mut batch, grant, "tag.delete", Some(digest), Some(&tag.tag));
-            }
-            // Who was told that a blob is here was promised that it stays for the manifest to come.
-            for target in old.targets.iter().filter(|target| target.present && !target.manifest) {
-                self.lease(&mut batch, package, &target.digest, grant.at()).await?;
-            }
-            let new = ManifestRecord { deleted: Some(grant.at()), ..old.clone() };
-            batch.replace(Some(&old), Some(&new));
-            let due = grant.at().plus_seconds(RESTORABLE);
-            batch.put(ManifestRecord::purge_key(due, package.id, digest), Bytes::new());
-            events::record(&mut batch, grant, "manifest.delete", Some(digest), None);
-            if under.commit(batch).await? == Outcome::Done {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Deletes a tag; the manifest stays.
-    pub async fn delete_tag(&self, grant: &Grant<Delete>, tag: &Tag) -> Result<()> {
-        let package = grant.target().id;
-        let mut under = self.under(grant);
-        loop {
-            let old = self.tag_record(package, tag).await?;
-            let old = old.ok_or_else(|| unknown_manifest(&Reference::Tag(tag.clone())))?;
-            let mut batch = Batch::new();
-            batch.replace(Some(&old), None);
-            events::record(&mut batch, grant, "tag.delete", Some(&old.digest), Some(tag));
-            if under.commit(batch).await? == Outcome::Done {
-                return Ok(());
-            }
-        }
-    }
-
     /// The tags that name a manifest.
-    async fn tags_of(&self, package: PackageId, digest: &Digest) -> Result<Vec<TagRecord>> {
+    pub(crate) async fn tags_of(&self, package: PackageId, digest: &Digest) -> Result<Vec<TagRecord>> {
         let prefix = TagRecord::of_manifest(package, digest);
         let mut tags = Vec::new();
         let mut after = None;

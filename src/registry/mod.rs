@@ -14,8 +14,11 @@ mod hot;
 mod manifests;
 pub(crate) mod packages;
 pub mod permissions;
+mod purge;
 pub mod records;
 mod referrers;
+mod removal;
+mod restore;
 pub(crate) mod revisions;
 mod scrub;
 mod status;
@@ -23,6 +26,7 @@ mod status;
 pub(crate) mod tests;
 pub mod tokens;
 mod uploads;
+mod versions;
 
 use std::{
     pin::Pin,
@@ -42,7 +46,9 @@ pub use facts::Directory;
 pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
 pub use packages::Packages;
 pub use referrers::{Referrer, Referrers};
+pub use restore::Restored;
 pub use uploads::{Chunk, INLINE_MAX};
+pub use versions::{DeletedPackage, Version, Versions};
 
 use crate::{
     auth::{Authenticator, Passwords, Policy},
@@ -190,6 +196,8 @@ pub struct Settings {
     pub collect_rate: u32,
     /// How long a collected blob's bytes stay in the trash, in seconds.
     pub trash_grace: u64,
+    /// How long what was deleted can be restored, in seconds.
+    pub keep_deleted: u64,
     /// Free bytes below which uploads are refused.
     pub space_reserve: u64,
     /// Bytes per second that are hashed in the background; 0 for none.
@@ -224,6 +232,7 @@ impl Default for Settings {
             collect_every: Duration::from_secs(5),
             collect_rate: 500,
             trash_grace: 3600,
+            keep_deleted: 30 * 24 * 3600,
             space_reserve: 2 << 30,
             scrub_rate: 4 << 20,
             scrub_every: 7 * 24 * 3600,

@@ -10,11 +10,11 @@ use super::{
 use crate::{
     auth::{self, Actor, Caller, CreatePackage, Facts, Grant, PackageTarget, Push, Subject, Verb},
     error::{Challenge, Error, Kind, Reason, Result},
-    model::{Ecosystem, OwnerId, PackageId, PackageName, Timestamp, Visibility},
+    model::{Ecosystem, OwnerId, PackageId, PackageName, Role, Timestamp, Visibility},
     store::{Batch, Key, MetadataRead, Prefix},
 };
 
-/// The package of an id.
+/// The package of an id, deleted or not.
 pub(crate) async fn by_id(view: &dyn MetadataRead, id: PackageId) -> Result<Option<PackageRecord>> {
     view.get(&PackageRecord::key_of(id)).await?.map(|bytes| PackageRecord::decode(&bytes)).transpose()
 }
@@ -25,6 +25,33 @@ pub(crate) async fn by_name(view: &dyn MetadataRead, name: &PackageName) -> Resu
     match found.first().and_then(|(key, _)| PackageRecord::id_in(key)) {
         Some(id) => by_id(view, id).await,
         None => Ok(None),
+    }
+}
+
+/// The deleted package of an id, if it had this name; without an id the one of this name that was deleted last. None that
+/// is on its way out for good.
+pub(crate) async fn deleted_by_name(
+    view: &dyn MetadataRead,
+    name: &PackageName,
+    id: Option<PackageId>,
+) -> Result<Option<PackageRecord>> {
+    let prefix = PackageRecord::deleted_prefix(name);
+    let mut last: Option<PackageRecord> = None;
+    let mut after = None;
+    loop {
+        let page = view.scan(&prefix, after.as_ref(), STRIDE).await?;
+        let Some((key, _)) = page.last() else { return Ok(last) };
+        after = Some(key.clone());
+        for found in page.iter().filter_map(|(key, _)| PackageRecord::id_in(key)) {
+            if id.is_some_and(|id| id != found) {
+                continue;
+            }
+            let Some(package) = by_id(view, found).await? else { continue };
+            let later = last.as_ref().is_none_or(|last| last.deleted <= package.deleted);
+            if package.deleted.is_some() && !package.purging && later {
+                last = Some(package);
+            }
+        }
     }
 }
 
@@ -86,6 +113,8 @@ impl Registry {
                 state: State::Pending,
                 created: grant.at().0,
                 creator: grant.caller().user(),
+                deleted: None,
+                purging: false,
             };
             let mut batch = Batch::new();
             let named = PackageRecord::name_prefix(name);
@@ -145,9 +174,11 @@ impl Registry {
         }
     }
 
-    /// The name of a package, if it is there.
+    /// The name of a package, if it is there and not deleted.
     pub(crate) async fn package_name(&self, id: PackageId) -> Result<Option<PackageName>> {
-        by_id(self.meta.as_ref(), id).await?.map(|package| package.package_name()).transpose()
+        // A deleted one's name may be another package's by now.
+        let package = by_id(self.meta.as_ref(), id).await?.filter(|package| package.deleted.is_none());
+        package.map(|package| package.package_name()).transpose()
     }
 
     /// The catalog of the registry as one viewer may see it: at most `limit` repository paths that sort after `after`.
@@ -186,7 +217,7 @@ impl Registry {
         // No path holds a NUL, and index entries use it: what a client writes behind one changes nothing in the order.
         let after = after.map(|path| path.split('\0').next().unwrap_or_default());
         let view = self.meta.snapshot()?;
-        let mut eyes = Eyes { registry: self, view: view.as_ref(), viewer, owners: HashMap::new(), empty };
+        let mut eyes = Eyes { empty, ..Eyes::new(self, view.as_ref(), viewer) };
         let mut packages = Vec::new();
         // For a viewer who sees everything one stride is a page; for others longer ones soon cost less.
         let mut stride = STRIDE.min(limit.saturating_add(1));
@@ -218,7 +249,7 @@ impl Registry {
 }
 
 /// The beginnings of an owner's repository paths, in order.
-fn beginnings(owner: Option<&str>) -> Vec<String> {
+pub(crate) fn beginnings(owner: Option<&str>) -> Vec<String> {
     let Some(owner) = owner else { return vec![String::new()] };
     let owner = owner.to_ascii_lowercase();
     let mut all: Vec<String> =
@@ -236,7 +267,7 @@ pub(crate) fn beginning(ecosystem: Ecosystem, owner: &str) -> String {
 }
 
 /// What one viewer sees at one moment.
-struct Eyes<'a> {
+pub(crate) struct Eyes<'a> {
     registry: &'a Registry,
     view: &'a dyn MetadataRead,
     viewer: &'a Caller,
@@ -244,7 +275,21 @@ struct Eyes<'a> {
     empty: bool,
 }
 
-impl Eyes<'_> {
+impl<'a> Eyes<'a> {
+    pub(crate) fn new(registry: &'a Registry, view: &'a dyn MetadataRead, viewer: &'a Caller) -> Self {
+        Self { registry, view, viewer, owners: HashMap::new(), empty: true }
+    }
+
+    /// The viewer's role on a package.
+    pub(crate) async fn role(&mut self, package: &PackageRecord) -> Result<Option<Role>> {
+        let direct = match self.viewer.actor {
+            Actor::User(user) => permissions::role_of(self.view, package.id, user).await?,
+            Actor::Anonymous | Actor::Operator | Actor::Job(_) => None,
+        };
+        let Some((standing, _)) = self.towards(package.owner).await? else { return Ok(None) };
+        Ok(super::facts::role(self.viewer.actor, package, &standing, direct))
+    }
+
     /// Those of some packages that the viewer may read, in their order. What is pending is not listed.
     async fn readable(&mut self, ids: &[PackageId]) -> Result<Vec<PackageTarget>> {
         let keys: Vec<Key> = ids.iter().map(|id| PackageRecord::key_of(*id)).collect();

@@ -146,10 +146,12 @@ impl Registry {
     /// The record of a package that was there when a grant was made.
     ///
     /// # Errors
-    /// [`Kind::StaleGrant`] when it is there no more: whoever asks for the right again learns what is there instead.
+    /// [`Kind::StaleGrant`] when it is there no more, or was deleted or restored since: whoever asks for the right again
+    /// learns what is there instead.
     pub(crate) async fn package(&self, target: &PackageTarget) -> Result<PackageRecord> {
         packages::by_id(self.meta.as_ref(), target.id)
             .await?
+            .filter(|package| package.deleted.is_some() == target.deleted)
             .ok_or_else(|| Error::new(Kind::StaleGrant, "the package was deleted meanwhile; try again"))
     }
 }

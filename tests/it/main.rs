@@ -7,6 +7,7 @@ mod authz;
 mod backup;
 mod collect;
 mod durability;
+mod kept;
 mod oci;
 mod people;
 mod server;

@@ -27,9 +27,9 @@ pub async fn execute(registry: &Registry, command: Command, feed: Feed) -> Outco
     })
 }
 
-struct Desk<'a> {
-    registry: &'a Registry,
-    caller: Caller,
+pub(super) struct Desk<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) caller: Caller,
     feed: Feed,
 }
 
@@ -97,6 +97,7 @@ impl Desk<'_> {
                 let options = FsckOptions { deep, repair };
                 fsck::fsck(self.registry, &self.system()?, options, &self.feed).await
             }
+            Command::Version(command) => self.version(command).await,
         }
     }
 
@@ -104,7 +105,7 @@ impl Desk<'_> {
         self.registry.policy().authorize_system(&self.caller)
     }
 
-    async fn owner(&self, name: &str) -> Result<Grant<ManageOwner>> {
+    pub(super) async fn owner(&self, name: &str) -> Result<Grant<ManageOwner>> {
         self.registry.policy().authorize_owner(&self.caller, name).await
     }
 

@@ -9,6 +9,7 @@ mod backup;
 mod execute;
 mod fsck;
 mod gc;
+mod versions;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -22,6 +23,7 @@ use tokio::{
 
 pub use execute::execute;
 pub use gc::Gc;
+pub use versions::VersionCommand;
 
 use crate::{
     model::{Role, Scope, Visibility},
@@ -153,6 +155,8 @@ pub enum Command {
         /// Repair what can be repaired without losing anything.
         repair: bool,
     },
+    /// Lists, deletes and restores versions, tags and packages.
+    Version(VersionCommand),
 }
 
 /// What a command gave.

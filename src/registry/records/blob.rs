@@ -222,7 +222,12 @@ pub fn wanted_in(package: PackageId, digest: &Digest) -> Key {
 /// Counts the manifests that ever came to want a digest in a package. Bytes that arrive expect the count they read before
 /// they looked for who wants them, so that no manifest is left wanting what is there.
 pub fn wanting(package: PackageId, digest: &Digest) -> Key {
-    with_digest(Key::new(Space::Refs, b'W').with(&package.bytes()), digest)
+    with_digest(wanting_in(package), digest)
+}
+
+/// All such counts of a package.
+pub fn wanting_in(package: PackageId) -> Key {
+    Key::new(Space::Refs, b'W').with(&package.bytes())
 }
 
 /// An entry of the review queue: what may have lost its last hold, and when to look. Looking twice is cheap, since a

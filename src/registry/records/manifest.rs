@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::{
+    Due,
     blob::{Hold, edges_in, wanted_in},
     codec::{Reader, Writer},
 };
@@ -100,11 +101,6 @@ impl ManifestRecord {
         Digest::read_key(key.bytes.get(skip..)?).map(|(digest, _)| digest)
     }
 
-    /// An entry of the queue of deleted manifests: when one can no longer be restored, and which.
-    pub fn purge_key(due: Timestamp, package: PackageId, digest: &Digest) -> Key {
-        with_digest(Key::new(Space::Queue, b'm').with(&due.0.to_be_bytes()).with(&package.bytes()), digest)
-    }
-
     /// Reads a stored record.
     pub fn decode(package: PackageId, digest: Digest, bytes: &[u8]) -> Result<Self> {
         let (version, mut reader) = Reader::new(bytes, "manifest")?;
@@ -187,12 +183,14 @@ impl Record for ManifestRecord {
         writer.finish()
     }
 
-    /// Edges to what it has, live or held; wanted keys for what it has not; its place among its subject's referrers.
+    /// Edges to what it has, live or held; wanted keys for what it has not; its place among its subject's referrers, or
+    /// in the queue of what was deleted.
     fn index(&self) -> BTreeSet<Key> {
         let mut keys = BTreeSet::new();
-        if self.deleted.is_none() {
-            keys.insert(with_digest(Self::live(self.package), &self.digest));
-        }
+        keys.insert(match self.deleted {
+            None => with_digest(Self::live(self.package), &self.digest),
+            Some(at) => Due::Manifest(self.package, self.digest).key(at),
+        });
         for target in &self.targets {
             let key = if target.present {
                 let hold = match (target.manifest, self.deleted) {
@@ -247,7 +245,12 @@ impl TagRecord {
     /// Counts the tags that ever came to name a manifest. Who deletes the manifest with its tags expects the count it read
     /// before it read the tags, so that no tag can slip in between and dangle.
     pub fn arrivals(package: PackageId, digest: &Digest) -> Key {
-        with_digest(doc(b'a', package), digest)
+        with_digest(Self::all_arrivals(package), digest)
+    }
+
+    /// All such counts of a package.
+    pub fn all_arrivals(package: PackageId) -> Key {
+        doc(b'a', package)
     }
 
     /// The tag's text at the end of a key that begins with `prefix`.

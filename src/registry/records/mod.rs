@@ -6,6 +6,7 @@
 //! | meta | `p` package | [`PackageRecord`] |
 //! | meta | `n` path, package | index of packages by repository path |
 //! | meta | `P` owner, package | index of packages without a manifest |
+//! | meta | `N` path, package | index of deleted packages by repository path |
 //! | meta | `o` owner | [`AccountRecord`]; `O` name, owner: index; `w` owner: password hash |
 //! | meta | `m` organization, user | [`MemberRecord`]; `M` user, organization: index |
 //! | meta | `g` package, user | [`RoleRecord`]; `G` user, owner, package: index |
@@ -27,13 +28,16 @@
 //! | doc | `s` package subject type digest | index of referrers |
 //! | doc | `t` package tag | [`TagRecord`] |
 //! | doc | `d` package digest tag | index of a manifest's tags; `a` package digest: how often a tag came to it |
+//! | doc | `x` package digest tag | [`DeletedTag`]; `y` package tag 0 time digest: index |
 //! | queue | `q` due digest | a review; `t` due key: trash; `u` due session: index of expiry |
+//! | queue | `d` time kind package … | index of what was deleted then: [`Due`]; `z` package: index of those being purged |
 //! | event | `e` package number | the package's [`crate::model::Event`]s |
 //! | event | `o` owner number | the account's [`crate::model::Event`]s |
 
 mod account;
 pub mod blob;
 mod codec;
+mod deleted;
 mod manifest;
 mod package;
 pub(crate) mod pin;
@@ -47,6 +51,7 @@ mod upload;
 pub use account::{AccountKind, AccountRecord, MemberRecord, Membership};
 pub(crate) use account::{decode_password, encode_password};
 pub use blob::{BlobRecord, Damage, Hold, Location, Quarantine};
+pub use deleted::{DeletedTag, Due};
 pub use manifest::{ManifestRecord, TagRecord, Target};
 pub use package::{PackageRecord, State};
 pub(crate) use revision::{is_revision, revision_key};
@@ -73,6 +78,7 @@ pub(crate) mod tag {
     pub(crate) const PACKAGE: u8 = b'p';
     pub(crate) const PACKAGE_NAME: u8 = b'n';
     pub(crate) const PENDING: u8 = b'P';
+    pub(crate) const DELETED_NAME: u8 = b'N';
     pub(crate) const ROLE: u8 = b'g';
     pub(crate) const ROLE_OF: u8 = b'G';
     pub(crate) const TOKEN: u8 = b't';

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{corrupt, from_json, meta, tag, to_json};
+use super::{Due, corrupt, from_json, meta, tag, to_json};
 use crate::{
     auth::PackageTarget,
     error::Result,
-    model::{Ecosystem, OwnerId, PackageId, PackageName, Visibility},
-    store::{Key, Record},
+    model::{Ecosystem, OwnerId, PackageId, PackageName, Timestamp, Visibility},
+    store::{Key, Record, Space},
 };
 
 /// Where a package stands.
@@ -45,9 +45,18 @@ pub struct PackageRecord {
     pub created: u64,
     /// The user who pushed first; `None` for the operator.
     pub creator: Option<OwnerId>,
+    /// Since when it is deleted, in milliseconds since the epoch. Its name is free; all else of it stays, for a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<u64>,
+    /// Whether it is on its way out for good: from here on parts of it are missing, and it cannot be restored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub purging: bool,
 }
 
 const VERSION: u8 = 1;
+/// The form of a deleted package. One that is not deleted keeps the first form, byte for byte: a batch expects the bytes
+/// that were read, so what is read must be written again the same.
+const DELETED: u8 = 2;
 
 impl PackageRecord {
     /// Where a package is stored.
@@ -82,6 +91,21 @@ impl PackageRecord {
         meta(tag::PENDING).with(&owner.bytes())
     }
 
+    /// The prefix of the index entries of deleted packages whose paths begin so. A name may be there more than once.
+    pub fn deleted_paths(beginning: &str) -> Key {
+        meta(tag::DELETED_NAME).with(beginning.as_bytes())
+    }
+
+    /// The same of one path.
+    pub fn deleted_prefix(name: &PackageName) -> Key {
+        meta(tag::DELETED_NAME).with_text(&name.to_string())
+    }
+
+    /// The prefix of the packages on their way out.
+    pub fn purging() -> Key {
+        Key::new(Space::Queue, b'z')
+    }
+
     /// The package's id at the end of an index entry.
     pub fn id_in(key: &Key) -> Option<PackageId> {
         key.bytes.last_chunk::<8>().map(|id| PackageId(u64::from_be_bytes(*id)))
@@ -89,7 +113,8 @@ impl PackageRecord {
 
     /// Reads a stored record.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        from_json(VERSION, bytes, "package")
+        let version = if bytes.first() == Some(&DELETED) { DELETED } else { VERSION };
+        from_json(version, bytes, "package")
     }
 
     /// Its name.
@@ -107,6 +132,7 @@ impl PackageRecord {
             name: self.package_name()?,
             visibility: self.visibility,
             pending: self.state == State::Pending,
+            deleted: self.deleted.is_some(),
         })
     }
 }
@@ -117,11 +143,21 @@ impl Record for PackageRecord {
     }
 
     fn value(&self) -> Bytes {
-        to_json(VERSION, self)
+        to_json(if self.deleted.is_some() { DELETED } else { VERSION }, self)
     }
 
     fn index(&self) -> BTreeSet<Key> {
         let mut keys = BTreeSet::new();
+        if let Some(deleted) = self.deleted {
+            if let Ok(name) = self.package_name() {
+                keys.insert(Self::deleted_prefix(&name).with(&self.id.bytes()));
+            }
+            keys.insert(match self.purging {
+                true => Self::purging().with(&self.id.bytes()),
+                false => Due::Package(self.id).key(Timestamp(deleted)),
+            });
+            return keys;
+        }
         // A record of an ecosystem this program does not know cannot be read, so it is never written either.
         if let Ok(name) = self.package_name() {
             keys.insert(Self::name_prefix(&name).with(&self.id.bytes()));
@@ -149,6 +185,8 @@ mod tests {
             state: State::Pending,
             created: 3,
             creator: Some(OwnerId(4)),
+            deleted: None,
+            purging: false,
         };
         let golden =
             b"\x01{\"id\":1,\"owner\":2,\"ecosystem\":2,\"owner_name\":\"acme\",\"name\":\"left-pad\",\
@@ -163,5 +201,21 @@ mod tests {
         assert_eq!(PackageRecord::id_in(&index[1]), Some(PackageId(1)));
         let visible = PackageRecord { state: State::Visible, ..package };
         assert_eq!(visible.index().len(), 1);
+
+        let deleted = PackageRecord { deleted: Some(5), ..visible };
+        let golden =
+            b"\x02{\"id\":1,\"owner\":2,\"ecosystem\":2,\"owner_name\":\"acme\",\"name\":\"left-pad\",\
+            \"visibility\":\"private\",\"state\":\"visible\",\"created\":3,\"creator\":4,\"deleted\":5}";
+        assert_eq!(deleted.value().as_ref(), golden);
+        assert_eq!(PackageRecord::decode(golden).unwrap(), deleted);
+        let index: Vec<_> = deleted.index().into_iter().map(|key| (key.space, key.bytes)).collect();
+        let name = (Space::Meta, b"Nnpm/acme/left-pad\0\0\0\0\0\0\0\0\x01".to_vec());
+        let due = (Space::Queue, b"d\0\0\0\0\0\0\0\x05\x02\0\0\0\0\0\0\0\x01".to_vec());
+        assert_eq!(index, [name.clone(), due]);
+        let purging = PackageRecord { purging: true, ..deleted };
+        assert!(purging.value().ends_with(b"\"deleted\":5,\"purging\":true}"));
+        assert_eq!(PackageRecord::decode(&purging.value()).unwrap(), purging);
+        let index: Vec<_> = purging.index().into_iter().map(|key| (key.space, key.bytes)).collect();
+        assert_eq!(index, [name, (Space::Queue, b"z\0\0\0\0\0\0\0\x01".to_vec())]);
     }
 }

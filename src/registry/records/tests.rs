@@ -185,7 +185,8 @@ fn a_manifests_index_is_these_keys() {
     assert_eq!(keys(&manifest), hex_of(&live));
     assert_eq!(typed, "2e7d2c03a9507ae2");
     manifest.deleted = Some(Timestamp(9));
-    assert_eq!(keys(&manifest), hex_of(&[edge("02"), child("04"), wanted]));
+    let due = (Space::Queue, format!("'d' 0000000000000009 01 0000000000000001 01 {own}"));
+    assert_eq!(keys(&manifest), hex_of(&[edge("02"), child("04"), wanted, due]));
 }
 
 #[test]
@@ -197,6 +198,47 @@ fn a_tag_is_these_bytes() {
     assert_eq!(tag.key().bytes, bytes("'t' 0000000000000001 'v1'"));
     let of_manifest = format!("'d' 0000000000000001 01 {} 'v1'", "a1".repeat(32));
     assert_eq!(keys(&tag), hex_of(&[(Space::Doc, of_manifest)]));
+}
+
+#[test]
+fn a_deleted_tag_is_these_bytes() {
+    let (package, digest, name) = (PackageId(1), sha256("a1"), Tag::parse("v1").unwrap());
+    let tag = DeletedTag {
+        package,
+        tag: name.clone(),
+        digest,
+        moved: Timestamp(2),
+        deleted: Timestamp(3),
+        with_manifest: true,
+    };
+    let decode = |bytes: &[u8]| DeletedTag::decode(package, digest, name.clone(), bytes);
+    golden(&tag, &tag.value(), "01 0000000000000002 0000000000000003 01", decode);
+    let own = "a1".repeat(32);
+    assert_eq!(tag.key().bytes, bytes(&format!("'x' 0000000000000001 01 {own} 'v1'")));
+    assert_eq!(DeletedTag::read(package, &tag.key(), &tag.value()).unwrap(), tag);
+    let by_tag = format!("'y' 0000000000000001 'v1' 00 0000000000000003 01 {own}");
+    let due = format!("'d' 0000000000000003 00 0000000000000001 01 {own} 'v1'");
+    assert_eq!(keys(&tag), hex_of(&[(Space::Doc, by_tag), (Space::Queue, due)]));
+    let prefix = DeletedTag::of_tag(package, &name);
+    let entry = tag.index().into_iter().find(|key| key.space == Space::Doc).unwrap();
+    assert_eq!(DeletedTag::digest_in(&entry, &prefix), Some(digest));
+}
+
+#[test]
+fn what_is_due_is_read_from_its_key() {
+    let (package, name) = (PackageId(7), Tag::parse("v1").unwrap());
+    let all =
+        [Due::Tag(package, sha512("a1"), name), Due::Manifest(package, sha256("b2")), Due::Package(package)];
+    for due in all {
+        let key = due.key(Timestamp(9));
+        assert_eq!(Due::read(&key), Some((Timestamp(9), due)));
+        let longer = key.clone().with(b"!");
+        assert_eq!(Due::read(&longer), None, "nothing follows");
+        for length in 0..key.bytes.len() - 2 {
+            let cut = Key { space: key.space, bytes: key.bytes[..length].to_vec() };
+            assert_eq!(Due::read(&cut), None);
+        }
+    }
 }
 
 #[test]
