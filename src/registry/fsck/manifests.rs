@@ -8,7 +8,7 @@ use crate::{
     model::{Digest, PackageId, Tag},
     registry::{
         packages,
-        records::{ManifestRecord, TagRecord},
+        records::{DeletedTag, ManifestRecord, TagRecord},
     },
     store::{Key, counter},
 };
@@ -42,6 +42,13 @@ impl Check<'_> {
             self.tag(key, value, package, tag).await?;
             return Ok(Some(()));
         }
+        if tag == b'y' {
+            let Some(tag) = f.text().and_then(|text| Tag::parse(text).ok()) else { return Ok(None) };
+            let (Some(_), Some(digest)) = (f.time(), f.digest()) else { return Ok(None) };
+            let at = DeletedTag::key_of(package, &digest, &tag);
+            self.entry(key, value, at, |bytes| DeletedTag::decode(package, digest, tag, bytes)).await?;
+            return Ok(f.end());
+        }
         let Some(digest) = f.digest() else { return Ok(None) };
         match tag {
             b'm' => {
@@ -69,6 +76,13 @@ impl Check<'_> {
                 let Some(tag) = f.rest().and_then(|text| Tag::parse(text).ok()) else { return Ok(None) };
                 let at = TagRecord::key_of(package, tag.as_str());
                 self.entry(key, value, at, |bytes| TagRecord::decode(package, tag, bytes)).await?;
+            }
+            b'x' => {
+                let Some(tag) = f.rest().and_then(|text| Tag::parse(text).ok()) else { return Ok(None) };
+                if let Some(record) = self.read(key, DeletedTag::decode(package, digest, tag, value)) {
+                    let object = format!("deleted tag {}:{}", self.place(package).await, record.tag);
+                    self.record(key, value, &record, &object).await?;
+                }
             }
             b'a' => {
                 let counted = self.counter(key, value);

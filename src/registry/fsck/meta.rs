@@ -62,7 +62,7 @@ impl Check<'_> {
     async fn pointing(&mut self, tag: u8, key: &Key, value: &Bytes, mut f: Fields<'_>) -> Result<Option<()>> {
         // What stands in front of the record's id.
         let before = match tag {
-            tag::OWNER_NAME | tag::PACKAGE_NAME => f.text().map(|_| ()),
+            tag::OWNER_NAME | tag::PACKAGE_NAME | tag::DELETED_NAME => f.text().map(|_| ()),
             tag::PENDING | tag::UPLOAD_OF => f.skip(8),
             tag::TOKEN_HASH => f.skip(32),
             tag::TOKEN_OF => f.skip(8 + 1 + 8),
@@ -81,7 +81,7 @@ impl Check<'_> {
                 let at = MemberRecord::key_of(organization, user);
                 self.entry(key, value, at, MemberRecord::decode).await?;
             }
-            tag::PACKAGE_NAME | tag::PENDING => {
+            tag::PACKAGE_NAME | tag::DELETED_NAME | tag::PENDING => {
                 let Some(id) = f.package() else { return Ok(None) };
                 self.entry(key, value, PackageRecord::key_of(id), PackageRecord::decode).await?;
             }

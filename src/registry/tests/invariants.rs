@@ -9,8 +9,8 @@ use super::bench::Stored;
 use crate::{
     model::{Digest, Hasher, OwnerId, PackageId, PhysicalKey, Tag},
     registry::records::{
-        AccountRecord, BlobRecord, Held, Location, ManifestRecord, MemberRecord, PackageRecord, RoleRecord,
-        State, TagRecord, TokenRecord, UploadRecord,
+        AccountRecord, BlobRecord, DeletedTag, Held, Location, ManifestRecord, MemberRecord, PackageRecord,
+        RoleRecord, State, TagRecord, TokenRecord, UploadRecord,
     },
     store::{Key, Record, Space},
 };
@@ -31,7 +31,6 @@ struct Parts {
     tags: Vec<TagRecord>,
     reviews: BTreeSet<(u64, Digest)>,
     trash: BTreeSet<PhysicalKey>,
-    purges: BTreeSet<(PackageId, Digest)>,
     wants: BTreeMap<(PackageId, Digest), i64>,
     events: BTreeMap<Vec<u8>, Vec<(u64, serde_json::Value)>>,
     /// Index entries as stored, and as they follow from the records.
@@ -54,6 +53,10 @@ impl Parts {
         record
     }
 
+    fn entry(&mut self, key: &Key) {
+        self.index.insert(key.clone());
+    }
+
     fn take(&mut self, key: &Key, value: &Bytes) {
         let bytes = key.bytes.as_slice();
         match key.space {
@@ -71,8 +74,7 @@ impl Parts {
                 b't' => {
                     assert!(self.trash.insert(PhysicalKey(bytes[9..25].try_into().unwrap())), "trash twice")
                 }
-                b'm' => drop(self.purges.insert((PackageId(u64_at(bytes, 9)), digest_at(bytes, 17).0))),
-                b'u' => drop(self.index.insert(key.clone())),
+                b'u' | b'd' | b'z' => self.entry(key),
                 other => panic!("queue {}", other as char),
             },
             Space::Event => {
@@ -103,7 +105,7 @@ impl Parts {
                 let upload = self.record(key, UploadRecord::decode_at(key, value).unwrap());
                 self.uploads.push(upload);
             }
-            b'O' | b'M' | b'n' | b'P' | b'G' | b'T' | b'U' | b'i' => drop(self.index.insert(key.clone())),
+            b'O' | b'M' | b'n' | b'N' | b'P' | b'G' | b'T' | b'U' | b'i' => self.entry(key),
             b'w' | b'k' | b'r' | b's' => {}
             other => panic!("meta {}", other as char),
         }
@@ -121,7 +123,7 @@ impl Parts {
                 }
             }
             b'l' => drop(self.last_leases.insert(PackageId(u64_at(bytes, 1)))),
-            b'u' | b'w' => drop(self.index.insert(key.clone())),
+            b'u' | b'w' => self.entry(key),
             b'W' => {
                 let wanted = (PackageId(u64_at(bytes, 1)), digest_at(bytes, 9).0);
                 self.wants.insert(wanted, i64::from_be_bytes(value.as_ref().try_into().unwrap()));
@@ -145,7 +147,8 @@ impl Parts {
                 let record = self.record(key, TagRecord::decode(package, tag, value).unwrap());
                 self.tags.push(record);
             }
-            b'v' | b's' | b'd' => drop(self.index.insert(key.clone())),
+            b'x' => drop(self.record(key, DeletedTag::read(package, key, value).unwrap())),
+            b'v' | b's' | b'd' | b'y' => self.entry(key),
             b'a' => {}
             other => panic!("doc {}", other as char),
         }
@@ -250,8 +253,13 @@ fn manifests(parts: &Parts) {
     for ((package, digest), record) in &parts.manifests {
         let body = parts.bodies.get(&(*package, *digest)).expect("a manifest has its bytes");
         assert_eq!((Digest::of(digest.algorithm(), body), body.len() as u64), (*digest, record.size));
-        let queued = parts.purges.contains(&(*package, *digest));
-        assert!(record.deleted.is_none() || queued, "{digest} is deleted and will never go");
+        let queued = record.deleted.is_none_or(|at| {
+            let mut key = Key::new(Space::Queue, b'd').with(&at.0.to_be_bytes()).with(&[1]);
+            key = key.with(&package.bytes());
+            digest.write_key(&mut key.bytes);
+            parts.index.contains(&key)
+        });
+        assert!(queued, "{digest} is deleted and will never go");
         for target in &record.targets {
             let there = (*package, target.digest);
             if target.present && target.manifest {
