@@ -1,0 +1,115 @@
+//! What all clients of one installation share: the daemon, whether it was killed, findings, blobs to be mounted.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    mpsc,
+};
+
+use crate::{arena::Arena, content::Content, daemon::Site, rng::Rng, stats::Stats};
+
+pub struct World {
+    pub site: Site,
+    pub stats: Arc<Stats>,
+    /// Whether this run cuts the power: what was not synced may be gone.
+    pub power: bool,
+    pub guest_secret: String,
+    /// Blobs that several clients push.
+    pub contents: Vec<Content>,
+    pub arena: Arena,
+    killed: AtomicBool,
+    /// Acknowledgements until the kill, where one of them is to bring it about.
+    until_kill: AtomicU64,
+    trigger: Mutex<Option<mpsc::Sender<()>>>,
+    offers: Mutex<Vec<(String, Content)>>,
+    findings: Mutex<Vec<String>>,
+    notes: Mutex<Vec<String>>,
+}
+
+impl World {
+    pub fn new(site: Site, stats: Arc<Stats>, power: bool, rng: &mut Rng) -> Self {
+        let mut contents = Vec::new();
+        for place in 0..40u32 {
+            let most = 1 << (4 + place % 18);
+            contents.push(Content::new(rng.next(), rng.between(1, most)));
+        }
+        Self {
+            site,
+            stats,
+            power,
+            guest_secret: String::new(),
+            contents,
+            arena: Arena::default(),
+            killed: AtomicBool::new(false),
+            until_kill: AtomicU64::new(0),
+            trigger: Mutex::default(),
+            offers: Mutex::default(),
+            findings: Mutex::default(),
+            notes: Mutex::default(),
+        }
+    }
+
+    /// Whether the daemon was killed, or is about to be.
+    pub fn killed(&self) -> bool {
+        self.killed.load(SeqCst)
+    }
+
+    pub fn set_killed(&self, killed: bool) {
+        self.killed.store(killed, SeqCst);
+    }
+
+    /// Has the kill follow one acknowledgement at once, the `after`th from now: who hears of it.
+    pub fn kill_after(&self, after: u64) -> mpsc::Receiver<()> {
+        let (sender, receiver) = mpsc::channel();
+        *lock(&self.trigger) = Some(sender);
+        self.until_kill.store(after, SeqCst);
+        receiver
+    }
+
+    /// Something was acknowledged.
+    pub fn acked(&self) {
+        self.stats.acked.add(1);
+        let before = self.until_kill.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+        if before == Ok(1)
+            && let Some(trigger) = lock(&self.trigger).take()
+        {
+            let _ = trigger.send(());
+        }
+    }
+
+    /// Takes note of a broken promise.
+    pub fn fail(&self, what: &str) {
+        println!("BROKEN {what}");
+        lock(&self.findings).push(what.to_owned());
+    }
+
+    pub fn findings(&self) -> usize {
+        lock(&self.findings).len()
+    }
+
+    /// Takes note of something odd that breaks no promise.
+    pub fn note(&self, what: &str) {
+        let mut notes = lock(&self.notes);
+        if notes.len() < 50 {
+            println!("note: {what}");
+            notes.push(what.to_owned());
+        }
+    }
+
+    /// Lets others mount a blob from a repository.
+    pub fn offer(&self, repo: &str, content: &Content) {
+        let mut offers = lock(&self.offers);
+        if offers.len() >= 300 {
+            offers.remove(0);
+        }
+        offers.push((repo.to_owned(), content.clone()));
+    }
+
+    pub fn offered(&self, rng: &mut Rng) -> Option<(String, Content)> {
+        rng.pick(&lock(&self.offers)).cloned()
+    }
+}
+
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
