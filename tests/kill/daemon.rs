@@ -68,6 +68,11 @@ impl Site {
         command
             .env("PACKHOUSE_LIMITS_SESSIONS_PER_CALLER", "100000")
             .env("PACKHOUSE_SERVER_LOG_LEVEL", "warn");
+        // What nothing holds is collected all the time, and its files go at once.
+        for (name, value) in [("INTERVAL", "30ms"), ("GRACE", "0"), ("RATE", "0")] {
+            command.env(format!("PACKHOUSE_GC_{name}"), value);
+        }
+        command.env("PACKHOUSE_TRASH_KEEP", "1s");
         Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?)
     }
 
