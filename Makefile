@@ -5,7 +5,7 @@ SHELL := /bin/bash
 DATA ?= data
 LISTEN ?= 127.0.0.1:5000
 
-.PHONY: run build test unit conformance kill kill-short setup clients fmt lint docs deny fuzz
+.PHONY: run build test unit conformance kill kill-short soak gc-bench setup clients fmt lint docs deny fuzz
 
 setup:
 	@.ci/setup/packages.sh build
@@ -62,3 +62,12 @@ deny: setup
 
 fuzz: setup
 	@tests/fuzz/run.sh $(SECONDS_EACH)
+
+# Many clients against collection: PACKHOUSE_SOAK_OPS, _CLIENTS, _SEED, _LEASE (seconds). A short run is part of `make unit`.
+soak: export PACKHOUSE_SOAK_OPS ?= 100000
+soak: setup
+	@. .ci/setup/env.sh; cargo test --locked --test it -- --nocapture collect::soak
+
+# Throughput and p99 with collection and without it, in turn: PACKHOUSE_BENCH_ROUNDS, _SECONDS.
+gc-bench: setup
+	@. .ci/setup/env.sh; cargo test --locked --release --test it -- --nocapture --ignored collect::bench

@@ -53,7 +53,7 @@ pub fn standard(registry: &Registry) -> Vec<Job> {
         job("collect", registry.collect_every(), |registry, caller| {
             Box::pin(async move { registry.collect(caller.at).await.map(Progress::if_more) })
         }),
-        job("purge-deleted", MINUTE, |registry, caller| {
+        job("purge-deleted", registry.collect_every(), |registry, caller| {
             Box::pin(async move { registry.purge_deleted(&caller, STEP).await.map(Progress::of) })
         }),
         job("expire-pending", 10 * MINUTE, |registry, caller| {

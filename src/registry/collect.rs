@@ -49,6 +49,10 @@ impl Collection {
         place.clone()
     }
 
+    fn reviewed_to(&self) -> Option<Key> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).reviews.clone()
+    }
+
     fn go_on_at(&self, place: Place) {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }

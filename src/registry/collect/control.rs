@@ -222,3 +222,17 @@ impl Registry {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_of_a_pause_is_these_bytes() {
+        let pause = Pause { since: 1, by: "operator".into() };
+        let golden = b"\x01{\"since\":1,\"by\":\"operator\"}";
+        assert_eq!(to_json(VERSION, &pause).as_ref(), golden);
+        assert_eq!(from_json::<Pause>(VERSION, golden, "x").unwrap(), pause);
+        assert_eq!(pause_key().bytes, b"scollection-paused\0");
+    }
+}

@@ -87,7 +87,9 @@ impl Collection {
 impl Registry {
     /// Notes how far the review queue is behind, for the metrics page: the oldest entry each time, the count now and then.
     pub(super) async fn measure(&self, at: Timestamp) -> Result<()> {
-        let front = self.due_reviews(at, None, 1).await?;
+        // Behind what the job has just removed, which the engine would have to walk over.
+        let after = self.collection.reviewed_to();
+        let front = self.due_reviews(at, after.as_ref(), 1).await?;
         let oldest = front.first().and_then(|(key, _)| review_in(key)).map_or(0, |(due, _)| due.0);
         self.collection.oldest.store(oldest, Relaxed);
         let counted_at = self.collection.counted_at.load(Relaxed);
@@ -95,13 +97,10 @@ impl Registry {
             self.collection.backlog.store(0, Relaxed);
         } else if at.0.saturating_sub(counted_at) >= COUNT_EVERY {
             self.collection.counted_at.store(at.0, Relaxed);
-            self.collection.backlog.store(self.count_due(at).await?, Relaxed);
+            let due = self.due_reviews(at, after.as_ref(), COUNTED).await?;
+            self.collection.backlog.store(due.len() as u64, Relaxed);
         }
         Ok(())
-    }
-
-    async fn count_due(&self, at: Timestamp) -> Result<u64> {
-        Ok(self.due_reviews(at, None, COUNTED).await?.len() as u64)
     }
 
     /// How collection stands.
@@ -112,7 +111,7 @@ impl Registry {
         let last = |(key, _): &(Key, bytes::Bytes)| trash_in(key).map(|(due, _)| due);
         Ok(CollectionFigures {
             state: self.collection_state().await?,
-            due: self.count_due(at).await?,
+            due: self.due_reviews(at, None, COUNTED).await?.len() as u64,
             oldest: oldest.filter(|due| *due <= at),
             trash: trashed.len() as u64,
             trash_bytes: trashed.iter().map(|(_, value)| trash_size(value)).sum(),

@@ -13,7 +13,7 @@
 //! | meta | `t` token | [`TokenRecord`]; `i` hash, token and `T` user, kind, time, token: index |
 //! | meta | `k` number | a signing key |
 //! | meta | `r` kind, id | a revision of rights |
-//! | meta | `s` word | what the installation is called, when it began |
+//! | meta | `s` word | what the installation is; a pause of collection; when the trash was last emptied |
 //! | meta | `u` session | [`UploadRecord`]; `U` user, session: index |
 //! | meta | `b` id | a pin: until when a backup holds back the purge of the trash |
 //! | meta | `q` digest | index of blobs whose bytes are damaged |

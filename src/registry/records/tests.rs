@@ -378,3 +378,23 @@ fn states() -> impl Strategy<Value = Option<ManifestRecord>> {
     });
     prop::option::weighted(0.8, record)
 }
+
+#[test]
+fn the_queues_of_collection_are_these_bytes() {
+    let (due, digest, physical) = (Timestamp(2), sha256("a1"), PhysicalKey([0xcd; 16]));
+    let review = blob::review_key(due, &digest);
+    assert_eq!(review.bytes, bytes(&format!("'q' 0000000000000002 01 {}", "a1".repeat(32))));
+    assert_eq!(blob::review_in(&review), Some((due, digest)));
+    let trashed = blob::trash_key(due, physical);
+    assert_eq!(trashed.bytes, bytes(&format!("'t' 0000000000000002 {}", "cd".repeat(16))));
+    assert_eq!(blob::trash_in(&trashed), Some((due, physical)));
+    let value = blob::trash_value(5);
+    assert_eq!(value.as_ref(), bytes("01 0000000000000005"));
+    assert_eq!(blob::trash_size(&value), 5);
+    // The first program put no size there.
+    assert_eq!(blob::trash_size(b""), 0);
+    for length in 1..review.bytes.len() {
+        let short = crate::store::Key { space: review.space, bytes: review.bytes[..length].to_vec() };
+        assert_eq!(blob::review_in(&short), None);
+    }
+}

@@ -165,6 +165,7 @@ pub fn settings(lease: &str) -> Vec<(&'static str, &str)> {
         ("PACKHOUSE_GC_INTERVAL", "100ms"),
         ("PACKHOUSE_GC_GRACE", "0s"),
         ("PACKHOUSE_GC_RATE", "0"),
+        ("PACKHOUSE_TRASH_KEEP", "0s"),
         ("PACKHOUSE_LIMITS_SESSIONS_PER_CALLER", "100000"),
         ("PACKHOUSE_LIMITS_IDENTITY_READS", "off"),
         ("PACKHOUSE_LIMITS_IDENTITY_WRITES", "off"),
