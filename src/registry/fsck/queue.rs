@@ -3,11 +3,23 @@
 use bytes::Bytes;
 
 use super::{Check, fields::Fields};
-use crate::{error::Result, registry::records::UploadRecord, store::Key};
+use crate::{
+    error::Result,
+    registry::{orphans::Seen, records::UploadRecord},
+    store::Key,
+};
 
 impl Check<'_> {
     pub(super) async fn queue(&mut self, key: &Key, value: &Bytes) -> Result<()> {
         let mut f = Fields(&key.bytes);
+        if let [b'o', file @ ..] = key.bytes.as_slice() {
+            if file.len() != 16 {
+                self.unknown(key);
+            } else {
+                self.read(key, Seen::decode(value));
+            }
+            return Ok(());
+        }
         let (tag, due) = (f.u8(), f.time());
         let known = match tag.filter(|_| due.is_some()) {
             // A review derives the truth anew, so one too many is no harm: only its form can be wrong.

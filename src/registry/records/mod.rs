@@ -27,13 +27,14 @@
 //! | doc | `s` package subject type digest | index of referrers |
 //! | doc | `t` package tag | [`TagRecord`] |
 //! | doc | `d` package digest tag | index of a manifest's tags; `a` package digest: how often a tag came to it |
+//! | queue | `o` file | since when nothing points at a file, and how long that was watched |
 //! | queue | `q` due digest | a review; `t` due key: trash; `u` due session: index of expiry |
 //! | event | `e` package number | the package's [`crate::model::Event`]s |
 //! | event | `o` owner number | the account's [`crate::model::Event`]s |
 
 mod account;
 pub mod blob;
-mod codec;
+pub(crate) mod codec;
 mod manifest;
 mod package;
 pub(crate) mod pin;
