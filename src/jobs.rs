@@ -56,6 +56,12 @@ pub fn standard(registry: &Registry) -> Vec<Job> {
         job("purge-deleted", registry.collect_every(), |registry, caller| {
             Box::pin(async move { registry.purge_deleted(&caller, STEP).await.map(Progress::of) })
         }),
+        job("scrub", MINUTE, |registry, caller| {
+            Box::pin(async move { registry.scrub(caller.at).await.map(Progress::if_more) })
+        }),
+        job("sweep-orphans", 60 * MINUTE, |registry, caller| {
+            Box::pin(async move { registry.sweep_orphans(caller.at).await.map(|_| Progress::Idle) })
+        }),
         job("expire-pending", 10 * MINUTE, |registry, caller| {
             Box::pin(async move { registry.expire_unused(caller.at).await.map(Progress::of) })
         }),

@@ -4,6 +4,7 @@ mod admin;
 mod backup;
 mod fsck;
 mod gc;
+mod scrub;
 mod serve;
 mod versions;
 mod way;
@@ -65,6 +66,11 @@ enum Top {
     /// The data folder must be absent or empty. Every byte is compared with its digest on the way. Users, tokens and
     /// permissions are those of the backup; uploads that were on their way begin again.
     Restore(backup::Restore),
+    /// Say which blobs the disk has damaged, or read all of them now
+    ///
+    /// The daemon reads every blob in the background, at the speed of the setting `scrub.rate`. A damaged one is served no
+    /// more; the next push of it repairs it. Exits with 1 when there are damaged blobs.
+    Scrub(scrub::Options),
     /// Check that everything stored is as promised, with the daemon running or stopped
     ///
     /// Findings go to standard output, one a line; progress goes to standard error. Exits with 0 when there is none, or all
@@ -326,6 +332,7 @@ pub fn main() -> ExitCode {
         Top::Gc(options) => gc::gc(&options),
         Top::Backup(options) => backup::backup(&options),
         Top::Restore(options) => backup::restore(&options),
+        Top::Scrub(options) => scrub::scrub(&options),
         Top::Fsck(options) => fsck::fsck(&options),
         Top::CheckConfig(place) => check_config(&place),
     }

@@ -6,10 +6,11 @@ use super::{
     ByteStream, Registry,
     holds::{Holding, expect_held, review},
     records::{
-        BlobRecord, Hold, Location,
+        BlobRecord, Hold, Location, Quarantine,
         blob::{edges_in, holds_of, lease_ends, lease_key, package_in},
     },
     revisions::{self, Outcome},
+    scrub::{Verified, inline_damage},
     uploads::failed,
 };
 use crate::{
@@ -48,11 +49,17 @@ impl Blob {
                 let range = slice(bytes, first, length);
                 Box::pin(futures_util::stream::once(async move { Ok(range) }))
             }
-            Source::Store(blob) => Box::pin(crate::store::BlobStream::of_blob(
-                std::sync::Arc::clone(blob),
-                first..first + length,
-                std::sync::Arc::clone(&self.registry.buffers),
-            )),
+            Source::Store(blob) => {
+                let stream = crate::store::BlobStream::of_blob(
+                    std::sync::Arc::clone(blob),
+                    first..first + length,
+                    std::sync::Arc::clone(&self.registry.buffers),
+                );
+                if self.registry.settings().verify_reads && (first, length) == (0, self.size) {
+                    return Box::pin(Verified::new(self.registry.clone(), stream, self.digest));
+                }
+                Box::pin(stream)
+            }
         }
     }
 
@@ -98,21 +105,36 @@ impl Registry {
     }
 
     async fn source(&self, record: &BlobRecord) -> Result<Source> {
+        if let Some(Quarantine { damage, since }) = record.quarantine {
+            // Never damaged bytes: who asks is told that something is wrong here, and the log says what.
+            let text =
+                format!("blob {} was found {} at {since} and is in quarantine", record.digest, damage.word());
+            return Err(Error::internal(text));
+        }
         Ok(match record.location {
             Location::Physical(key) => Source::Store(self.blobs.open(key, record.size).await?),
-            Location::Inline => Source::Memory(self.inline(&record.digest).await?),
+            Location::Inline => Source::Memory(self.inline(record).await?),
         })
     }
 
-    async fn inline(&self, digest: &Digest) -> Result<Bytes> {
+    async fn inline(&self, record: &BlobRecord) -> Result<Bytes> {
+        let digest = &record.digest;
         if let Some(bytes) = self.hot.get(digest) {
             return Ok(bytes);
         }
-        let bytes = self.meta.get(&BlobRecord::inline_key(digest)).await?.ok_or_else(|| {
-            Error::internal(format!("blob {digest} is recorded as inline and its bytes are missing"))
-        })?;
-        self.hot.insert(digest, &bytes);
-        Ok(bytes)
+        let stored = self.meta.get(&BlobRecord::inline_key(digest)).await?;
+        match (stored, record) {
+            // What is kept in memory by digest must be of that digest.
+            (Some(bytes), record) if inline_damage(record, Some(&bytes)).is_none() => {
+                self.hot.insert(digest, &bytes);
+                Ok(bytes)
+            }
+            _ => {
+                let text =
+                    format!("blob {digest} is recorded as inline, and its bytes are missing or altered");
+                Err(Error::internal(text))
+            }
+        }
     }
 
     /// A blob's size, for HEAD. "It is here" is a promise that it stays for the manifest to come: a lease that is more
@@ -121,6 +143,8 @@ impl Registry {
         // Each conflict: another request changed the lease or a review ended it. So it is not said to be here unseen.
         for _ in 0..16 {
             let found = self.held_blob(grant.target(), digest, grant.at()).await?;
+            // Of one in quarantine the client is to send the bytes again, which repairs it.
+            let found = found.filter(|(record, _)| record.quarantine.is_none());
             let (record, holding) = found.ok_or_else(|| unknown_blob(digest))?;
             let half = Timestamp(grant.at().0.saturating_add(self.settings().lease_ttl * 500));
             let value = match holding {
@@ -144,7 +168,9 @@ impl Registry {
     pub async fn mount_blob(&self, into: &Grant<Push>, from: &Grant<Pull>, digest: &Digest) -> Result<bool> {
         let mut rights = [into.revisions(), from.revisions()].concat();
         for _ in 0..16 {
-            let Some((record, holding)) = self.held_blob(from.target(), digest, from.at()).await? else {
+            let found = self.held_blob(from.target(), digest, from.at()).await?;
+            // From a damaged one nothing is to be had; the client sends the bytes instead, which repairs it.
+            let Some((record, holding)) = found.filter(|(record, _)| record.quarantine.is_none()) else {
                 return Ok(false);
             };
             let mut batch = Batch::new();

@@ -72,6 +72,11 @@ impl Registry {
         let bytes = self.meta.get(&key).await?.ok_or_else(|| {
             Error::internal(format!("manifest {} is recorded and its bytes are missing", head.digest))
         })?;
+        // What is kept in memory by digest must be of that digest.
+        if Digest::of(head.digest.algorithm(), &bytes) != head.digest {
+            let text = format!("the stored bytes of manifest {} are not what its digest says", head.digest);
+            return Err(Error::internal(text));
+        }
         self.hot.insert(&head.digest, &bytes);
         Ok(bytes)
     }

@@ -12,6 +12,7 @@ pub mod fsck;
 mod holds;
 mod hot;
 mod manifests;
+mod orphans;
 pub(crate) mod packages;
 pub mod permissions;
 mod purge;
@@ -20,7 +21,7 @@ mod referrers;
 mod removal;
 mod restore;
 pub(crate) mod revisions;
-mod scrub;
+pub mod scrub;
 mod status;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -76,6 +77,8 @@ pub struct Registry {
     pub(crate) hot: Arc<hot::Hot>,
     pub(crate) buffers: Arc<Buffers>,
     pub(crate) collection: Arc<collect::Collection>,
+    pub(crate) scrubbing: Arc<scrub::Scrubbing>,
+    pub(crate) sweeping: Arc<orphans::Sweeping>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -99,6 +102,8 @@ impl Registry {
             hot: Arc::new(hot::Hot::new(settings.hot_memory)),
             buffers: Buffers::new(usize::try_from(settings.transfer_memory).unwrap_or(usize::MAX)),
             collection: Arc::default(),
+            scrubbing: Arc::default(),
+            sweeping: Arc::default(),
             anonymous_reads: settings.anonymous_reads,
             settings: Arc::new(RwLock::new(Arc::new(settings))),
         })

@@ -1,15 +1,34 @@
 //! Whether stored bytes are still what they were stored as.
+//!
+//! A round reads and hashes every blob, a little at a time (`round.rs`). One that is damaged goes into quarantine: its
+//! bytes are never served again, HEAD says that it is not here, and whoever pushes it repairs it, for every package that
+//! has it. One whose bytes are good again (a disk that came back) comes out by itself.
+//!
+//! The bytes are read with no better a right to the disk than any other reading: the class for idle input and output is a
+//! system call that only unsafe code can make. What is read is dropped from the page cache before and after.
+
+mod report;
+mod round;
+#[cfg(test)]
+mod tests;
+mod verified;
+
+pub use report::{Quarantined, ScrubReport, ScrubSaid};
+pub(crate) use round::Scrubbing;
+pub use round::{Round, Scrubbed};
+pub(crate) use verified::Verified;
 
 use bytes::Bytes;
 
 use super::{
     Registry,
-    records::{BlobRecord, Damage, Location},
+    records::{BlobRecord, Damage, Location, Quarantine},
+    revisions::Outcome,
 };
 use crate::{
     error::{Error, Kind, Result},
-    model::{Digest, Hasher},
-    store::OpenBlob,
+    model::{Digest, Hasher, Timestamp},
+    store::{Batch, OpenBlob},
 };
 
 /// Bytes read at once.
@@ -47,6 +66,60 @@ impl Registry {
             }
             Ok((_, hashed)) => Ok((None, hashed)),
             Err(error) => unreadable(blob, &error),
+        }
+    }
+}
+
+/// What became of a blob that was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// Its record says what is so.
+    Same,
+    /// It went into quarantine.
+    Quarantined(Damage),
+    /// It came out of it.
+    Healed,
+}
+
+impl Registry {
+    /// Writes down what was found out about a blob. A record that changed meanwhile is about other bytes, or none.
+    pub(crate) async fn settle(
+        &self,
+        blob: &BlobRecord,
+        damage: Option<Damage>,
+        at: Timestamp,
+    ) -> Result<Settled> {
+        let (quarantine, settled) = match (damage, blob.quarantine) {
+            (None, None) | (Some(_), Some(_)) => return Ok(Settled::Same),
+            (Some(damage), None) => (Some(Quarantine { since: at, damage }), Settled::Quarantined(damage)),
+            (None, Some(_)) => (None, Settled::Healed),
+        };
+        let mut batch = Batch::new();
+        batch.replace(Some(blob), Some(&BlobRecord { quarantine, ..blob.clone() }));
+        if self.commit_job(batch).await? == Outcome::Again {
+            return Ok(Settled::Same);
+        }
+        match damage {
+            Some(damage) => {
+                let damage = damage.word();
+                tracing::error!(digest = %blob.digest, damage, "a blob is damaged and is served no more; push it again");
+            }
+            None => tracing::info!(digest = %blob.digest, "a blob in quarantine is whole again"),
+        }
+        Ok(settled)
+    }
+
+    /// Looks at a blob once more that a reader found damaged, and writes down what is so. For whoever has nobody to tell.
+    pub(crate) async fn suspect(&self, digest: Digest) {
+        let looked = async {
+            let Some(value) = self.meta.get(&BlobRecord::key_of(&digest)).await? else { return Ok(()) };
+            let blob = BlobRecord::decode(digest, &value)?;
+            let (damage, _) = self.inspect(&blob, true).await?;
+            self.settle(&blob, damage, Timestamp::now()).await.map(|_| ())
+        };
+        let outcome: Result<()> = looked.await;
+        if let Err(error) = outcome {
+            tracing::warn!(%digest, %error, "a blob that was read damaged could not be looked at");
         }
     }
 }

@@ -252,6 +252,9 @@ impl Metrics {
         for (name, help, value) in registry.collection_metrics(Timestamp::now()) {
             figure(name, help, value);
         }
+        for (name, help, value) in registry.scrub_metrics() {
+            figure(name, help, value as f64);
+        }
         for (name, value) in registry.activity() {
             figure(name, "What the registry is doing now.", value as f64);
         }

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -187,6 +187,8 @@ struct Blobs {
     writers: u64,
     /// Uploads that were there when the store was opened, as it is after a fork.
     leftovers: BTreeSet<PhysicalKey>,
+    /// By how much everything is older than it is, for tests.
+    aged: Duration,
 }
 
 impl MemoryBlobs {
@@ -201,7 +203,8 @@ impl MemoryBlobs {
         let blobs = lock(&self.0);
         let (uploads, published) = (blobs.uploads.clone(), blobs.published.clone());
         let leftovers = uploads.keys().copied().collect();
-        Self(Arc::new(Mutex::new(Blobs { uploads, published, writers: blobs.writers + 1, leftovers })))
+        let (writers, aged) = (blobs.writers + 1, blobs.aged);
+        Self(Arc::new(Mutex::new(Blobs { uploads, published, writers, leftovers, aged })))
     }
 
     /// Loses an upload's name, as a power cut may.
@@ -219,6 +222,12 @@ impl MemoryBlobs {
         let uploads = blobs.uploads.iter().map(|(key, (bytes, _))| (*key, bytes.clone().into())).collect();
         let published = blobs.published.iter().map(|(key, (bytes, _))| (*key, bytes.clone())).collect();
         (uploads, published)
+    }
+
+    /// Lets everything grow older at once.
+    #[cfg(test)]
+    pub(crate) fn age(&self, by: Duration) {
+        lock(&self.0).aged += by;
     }
 
     /// Damages what is stored under a key, as a disk does; `None` loses it. A key that nothing is under gets these bytes.
@@ -297,9 +306,12 @@ impl BlobStore for MemoryBlobs {
     }
 
     async fn stat(&self, key: PhysicalKey) -> Result<Option<Published>> {
-        let stat =
-            |(bytes, since): &(Bytes, Instant)| Published { size: bytes.len() as u64, age: since.elapsed() };
-        Ok(lock(&self.0).published.get(&key).map(stat))
+        let blobs = lock(&self.0);
+        let stat = |(bytes, since): &(Bytes, Instant)| Published {
+            size: bytes.len() as u64,
+            age: since.elapsed() + blobs.aged,
+        };
+        Ok(blobs.published.get(&key).map(stat))
     }
 
     async fn reread(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {

@@ -1,6 +1,6 @@
 //! Doing what a command asks.
 
-use super::{Answer, Command, Feed, Line, Outcome, backup, done, fsck};
+use super::{Answer, Command, Feed, Line, Outcome, backup, done, fsck, scrub};
 use crate::{
     auth::{Caller, Grant, Manage, ManageOwner, Operate, Secret, TokenKind},
     error::{Error, Kind, Result, What},
@@ -93,6 +93,7 @@ impl Desk<'_> {
                 let notes = |text: &str| drop(self.feed.try_send(Line::Progress(text.to_owned())));
                 backup::backup(self.registry, &self.caller, into, verify, &notes).await
             }
+            Command::Scrub { now } => scrub::scrub(self.registry, &self.system()?, now, &self.feed).await,
             Command::Fsck { deep, repair } => {
                 let options = FsckOptions { deep, repair };
                 fsck::fsck(self.registry, &self.system()?, options, &self.feed).await

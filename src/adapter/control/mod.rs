@@ -9,6 +9,7 @@ mod backup;
 mod execute;
 mod fsck;
 mod gc;
+mod scrub;
 mod versions;
 
 use std::{path::PathBuf, sync::Arc};
@@ -147,6 +148,11 @@ pub enum Command {
         into: PathBuf,
         /// Whether all of it is read again.
         verify: bool,
+    },
+    /// Says how scrubbing stands, or reads everything at once.
+    Scrub {
+        /// Now.
+        now: bool,
     },
     /// Checks everything that is stored.
     Fsck {

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::{Check, fields::Fields};
+use super::{Check, Code, fields::Fields, shown};
 use crate::{
     error::Result,
     registry::records::{
         AccountRecord, BlobRecord, MemberRecord, PackageRecord, RoleRecord, TokenRecord, UploadRecord,
-        decode_signing_key, tag,
+        decode_signing_key, pin::pin_ends, tag,
     },
     store::Key,
 };
@@ -33,6 +33,7 @@ impl Check<'_> {
         let shape = match tag {
             tag::OWNER | tag::PACKAGE | tag::TOKEN | tag::PASSWORD => f.skip(8),
             tag::MEMBER | tag::ROLE | tag::UPLOAD => f.skip(16),
+            tag::PIN => f.skip(16),
             tag::SIGNING_KEY => f.skip(4),
             tag::REVISION => return Ok(self.revision(key, value, f)),
             // Settings of the installation: each is read by whoever owns it.
@@ -50,6 +51,9 @@ impl Check<'_> {
             tag::ROLE => self.role(key, value).await?,
             tag::TOKEN => self.token(key, value).await?,
             tag::UPLOAD => self.upload(key, value).await?,
+            tag::PIN if pin_ends(value).is_none() => {
+                self.find(Code::ValueBroken, shown(key), "a pin is to say when it ends");
+            }
             tag::SIGNING_KEY => {
                 self.read(key, decode_signing_key(key, value));
             }

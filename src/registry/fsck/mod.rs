@@ -22,7 +22,7 @@ mod people;
 mod queue;
 mod stored;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use bytes::Bytes;
 use finding::Found;

@@ -6,13 +6,24 @@ use super::{Check, Code, Found, fields::Fields};
 use crate::{
     error::Result,
     model::PackageId,
-    registry::records::{DeletedTag, Due, ManifestRecord, PackageRecord, UploadRecord},
+    registry::{
+        orphans::Seen,
+        records::{DeletedTag, Due, ManifestRecord, PackageRecord, UploadRecord},
+    },
     store::Key,
 };
 
 impl Check<'_> {
     pub(super) async fn queue(&mut self, key: &Key, value: &Bytes) -> Result<()> {
         let mut f = Fields(&key.bytes);
+        if let [b'o', file @ ..] = key.bytes.as_slice() {
+            if file.len() != 16 {
+                self.unknown(key);
+            } else {
+                self.read(key, Seen::decode(value));
+            }
+            return Ok(());
+        }
         let (tag, due) = (f.u8(), f.time());
         let known = match tag.filter(|_| due.is_some()) {
             // A review derives the truth anew, so one too many is no harm: only its form can be wrong.

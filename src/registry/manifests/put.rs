@@ -151,7 +151,14 @@ impl Registry {
             targets,
         };
         match &old {
-            Some(old) if *old == new => batch.expect_equals(new.key(), Some(new.value())),
+            Some(old) if *old == new => {
+                batch.expect_equals(new.key(), Some(new.value()));
+                let body = ManifestRecord::body_key(package.id, &digest);
+                // Nothing changes, unless what is stored was damaged: then this repairs it.
+                if self.meta.get(&body).await?.is_none_or(|stored| stored != put.bytes) {
+                    batch.put(body, put.bytes.clone());
+                }
+            }
             _ => {
                 if let Some(old) = &old {
                     self.released(&mut batch, package, old, &new, grant.at()).await?;
@@ -218,6 +225,11 @@ impl Registry {
                     batch
                         .expect_equals(ManifestRecord::key_of(package.id, &link.digest), Some(value.clone()));
                     ManifestRecord::decode(package.id, link.digest, value)?.size == link.size
+                }
+                // Its bytes are damaged: a push of it repairs it, so the client is told that it is not here.
+                Found::Blob(_, blob) if blob.quarantine.is_some() => {
+                    missing.push(link.digest.to_string());
+                    continue;
                 }
                 Found::Blob(holding, blob) => {
                     expect_held(batch, package, &link.digest, holding);

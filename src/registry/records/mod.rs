@@ -29,6 +29,7 @@
 //! | doc | `t` package tag | [`TagRecord`] |
 //! | doc | `d` package digest tag | index of a manifest's tags; `a` package digest: how often a tag came to it |
 //! | doc | `x` package digest tag | [`DeletedTag`]; `y` package tag 0 time digest: index |
+//! | queue | `o` file | since when nothing points at a file, and how long that was watched |
 //! | queue | `q` due digest | a review; `t` due key: trash; `u` due session: index of expiry |
 //! | queue | `d` time kind package … | index of what was deleted then: [`Due`]; `z` package: index of those being purged |
 //! | event | `e` package number | the package's [`crate::model::Event`]s |
@@ -36,7 +37,7 @@
 
 mod account;
 pub mod blob;
-mod codec;
+pub(crate) mod codec;
 mod deleted;
 mod manifest;
 mod package;

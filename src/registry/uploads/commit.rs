@@ -135,8 +135,11 @@ impl Receiver {
                     batch.put(trash_key(self.at, key), trash_value(record.offset));
                 }
             }
-            // A first copy, or one whose file is gone or cut short: these bytes repair it.
+            // A first copy, or one that is damaged: these bytes repair it, in every package that has it.
             old => {
+                if let Some(old) = &old {
+                    tracing::info!(digest = %old.digest, "a push repairs a damaged blob");
+                }
                 batch.replace(old.as_ref(), Some(blob));
                 if let Held::Row(bytes) = &record.held {
                     batch.put(BlobRecord::inline_key(&blob.digest), bytes.clone());
@@ -154,11 +157,19 @@ impl Receiver {
         Ok(batch)
     }
 
-    /// Whether a blob's file is absent or not as long as its record says.
+    /// Whether a blob is in quarantine, or its bytes are absent or fewer than its record says; altered ones are only seen
+    /// by who reads them all.
     async fn is_broken(&self, blob: &BlobRecord) -> bool {
-        let Location::Physical(key) = blob.location else { return false };
-        let opened = self.registry.blobs.open(key, blob.size).await;
-        opened.is_err_and(|error| error.kind() == Kind::Internal)
+        if blob.quarantine.is_some() {
+            return true;
+        }
+        match self.registry.inspect(blob, false).await {
+            Ok((damage, _)) => damage.is_some(),
+            Err(error) => {
+                tracing::warn!(digest = %blob.digest, %error, "a stored blob could not be looked at");
+                false
+            }
+        }
     }
 
     /// The digest of the session's bytes in the algorithm of `wanted`. Computed while they arrived, except when a client

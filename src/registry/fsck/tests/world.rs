@@ -24,40 +24,40 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// An installation with one of everything.
-pub(super) struct World {
-    pub(super) memory: InMemory,
-    pub(super) package: PackageId,
-    pub(super) owner: OwnerId,
+pub(in crate::registry) struct World {
+    pub(in crate::registry) memory: InMemory,
+    pub(in crate::registry) package: PackageId,
+    pub(in crate::registry) owner: OwnerId,
     /// A blob in a file, one in metadata.
-    pub(super) layer: Digest,
-    pub(super) config: Digest,
-    pub(super) image: Digest,
-    pub(super) upload: UploadId,
+    pub(in crate::registry) layer: Digest,
+    pub(in crate::registry) config: Digest,
+    pub(in crate::registry) image: Digest,
+    pub(in crate::registry) upload: UploadId,
 }
 
-pub(super) fn now() -> Timestamp {
+pub(in crate::registry) fn now() -> Timestamp {
     Timestamp::now()
 }
 
-pub(super) fn name() -> PackageName {
+pub(in crate::registry) fn name() -> PackageName {
     PackageName::parse("acme/app").unwrap()
 }
 
-pub(super) fn sample(length: usize, seed: u8) -> Bytes {
+pub(in crate::registry) fn sample(length: usize, seed: u8) -> Bytes {
     (0..length).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed).collect()
 }
 
-pub(super) fn chunk(bytes: &Bytes) -> Chunk {
+pub(in crate::registry) fn chunk(bytes: &Bytes) -> Chunk {
     let bytes = bytes.clone();
     Chunk { at: None, length: None, bytes: Box::pin(stream::once(async move { Ok(bytes) })) }
 }
 
-pub(super) fn descriptor(media_type: &str, digest: &Digest, size: usize) -> serde_json::Value {
+pub(in crate::registry) fn descriptor(media_type: &str, digest: &Digest, size: usize) -> serde_json::Value {
     json!({"mediaType": media_type, "digest": digest.to_string(), "size": size})
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
+    pub(in crate::registry) async fn new() -> Self {
         let settings = Settings { sparse: Sparse::All, orphan_grace: 0, ..Settings::default() };
         let memory = InMemory::new(settings, now()).await;
         let operator = Caller::operator(now(), "test".into());
@@ -92,22 +92,27 @@ impl World {
         world
     }
 
-    pub(super) fn registry(&self) -> &Registry {
+    pub(in crate::registry) fn registry(&self) -> &Registry {
         &self.memory.registry
     }
 
-    pub(super) async fn grant(&self) -> Grant<Push> {
+    pub(in crate::registry) async fn grant(&self) -> Grant<Push> {
         let operator = Caller::operator(now(), "test".into());
         self.registry().policy().authorize(&operator, &name()).await.unwrap()
     }
 
-    pub(super) async fn push(&self, bytes: &Bytes) -> Digest {
+    pub(in crate::registry) async fn push(&self, bytes: &Bytes) -> Digest {
         let digest = Digest::sha256(bytes);
         self.registry().put_blob(self.grant().await, chunk(bytes), digest).await.unwrap();
         digest
     }
 
-    pub(super) async fn put(&self, tag: &str, media_type: &str, manifest: serde_json::Value) -> Digest {
+    pub(in crate::registry) async fn put(
+        &self,
+        tag: &str,
+        media_type: &str,
+        manifest: serde_json::Value,
+    ) -> Digest {
         let put = PutManifest {
             reference: Reference::Tag(Tag::parse(tag).unwrap()),
             tags: Vec::new(),
@@ -118,7 +123,7 @@ impl World {
         self.registry().put_manifest(&self.grant().await, put).await.unwrap().digest
     }
 
-    pub(super) fn image(&self, note: &str) -> serde_json::Value {
+    pub(in crate::registry) fn image(&self, note: &str) -> serde_json::Value {
         json!({
             "schemaVersion": 2, "mediaType": IMAGE, "annotations": {"note": note},
             "config": descriptor("application/vnd.oci.image.config.v1+json", &self.config, 200),
@@ -126,8 +131,22 @@ impl World {
         })
     }
 
+    /// A manifest with a blob as its only layer.
+    pub(in crate::registry) async fn put_naming(&self, layer: &Digest, size: usize) -> Result<Digest> {
+        let mut image = self.image("naming");
+        image["layers"] = json!([descriptor("application/vnd.oci.image.layer.v1.tar", layer, size)]);
+        let put = PutManifest {
+            reference: Reference::Tag(Tag::parse("naming").unwrap()),
+            tags: Vec::new(),
+            content_type: Some(IMAGE.to_owned()),
+            condition: Default::default(),
+            bytes: serde_json::to_vec(&image).unwrap().into(),
+        };
+        self.registry().put_manifest(&self.grant().await, put).await.map(|stored| stored.digest)
+    }
+
     /// Images, an index over one that is there and one that is not, a referrer, a deleted image, a role, a session.
-    pub(super) async fn fill(&mut self, layer: &Bytes, config: &Bytes) {
+    pub(in crate::registry) async fn fill(&mut self, layer: &Bytes, config: &Bytes) {
         self.push(layer).await;
         self.push(config).await;
         let image = self.image("one");
@@ -150,55 +169,55 @@ impl World {
         self.registry().append(&grant, self.upload, chunk(&sample(30_000, 3))).await.unwrap();
     }
 
-    pub(super) async fn check(&self, deep: bool, repair: bool) -> Vec<Finding> {
+    pub(in crate::registry) async fn check(&self, deep: bool, repair: bool) -> Vec<Finding> {
         let operator = Caller::operator(now(), "test".into());
         let system = self.registry().policy().authorize_system(&operator).unwrap();
         self.registry().findings(&system, FsckOptions { deep, repair }).await.unwrap()
     }
 
-    pub(super) async fn get(&self, key: &Key) -> Bytes {
+    pub(in crate::registry) async fn get(&self, key: &Key) -> Bytes {
         self.memory.meta.get(key).await.unwrap().unwrap()
     }
 
-    pub(super) async fn edit(&self, change: impl FnOnce(&mut Batch)) {
+    pub(in crate::registry) async fn edit(&self, change: impl FnOnce(&mut Batch)) {
         let mut batch = Batch::new();
         change(&mut batch);
         self.memory.meta.commit(batch).await.unwrap();
     }
 
-    pub(super) async fn drop_key(&self, key: Key) {
+    pub(in crate::registry) async fn drop_key(&self, key: Key) {
         self.get(&key).await;
         self.edit(|batch| batch.delete(key)).await;
     }
 
-    pub(super) async fn blob(&self, digest: &Digest) -> BlobRecord {
+    pub(in crate::registry) async fn blob(&self, digest: &Digest) -> BlobRecord {
         BlobRecord::decode(*digest, &self.get(&BlobRecord::key_of(digest)).await).unwrap()
     }
 
-    pub(super) async fn file_of(&self, digest: &Digest) -> PhysicalKey {
+    pub(in crate::registry) async fn file_of(&self, digest: &Digest) -> PhysicalKey {
         match self.blob(digest).await.location {
             Location::Physical(key) => key,
             Location::Inline => panic!(),
         }
     }
 
-    pub(super) async fn manifest(&self, digest: &Digest) -> ManifestRecord {
+    pub(in crate::registry) async fn manifest(&self, digest: &Digest) -> ManifestRecord {
         let value = self.get(&ManifestRecord::key_of(self.package, digest)).await;
         ManifestRecord::decode(self.package, *digest, &value).unwrap()
     }
 
-    pub(super) async fn session(&self) -> UploadRecord {
+    pub(in crate::registry) async fn session(&self) -> UploadRecord {
         let value = self.get(&UploadRecord::key_of(self.upload)).await;
         UploadRecord::decode(self.upload, &value).unwrap()
     }
 
-    pub(super) async fn package(&self) -> PackageRecord {
+    pub(in crate::registry) async fn package(&self) -> PackageRecord {
         packages::by_id(self.memory.meta.as_ref(), self.package).await.unwrap().unwrap()
     }
 
     /// The findings are of these codes and no others; a repair then leaves so many.
     #[track_caller]
-    pub(super) fn expect(found: &[Finding], codes: &[Code]) {
+    pub(in crate::registry) fn expect(found: &[Finding], codes: &[Code]) {
         let mut all: Vec<Code> = found.iter().map(|finding| finding.code).collect();
         all.sort_unstable();
         all.dedup();
@@ -209,12 +228,12 @@ impl World {
         }
     }
 
-    pub(super) async fn finds(&self, codes: &[Code]) {
+    pub(in crate::registry) async fn finds(&self, codes: &[Code]) {
         Self::expect(&self.check(false, false).await, codes);
     }
 
     /// It finds these, repairs them, and finds nothing then; what was stored is still there.
-    pub(super) async fn finds_and_mends(&self, codes: &[Code]) {
+    pub(in crate::registry) async fn finds_and_mends(&self, codes: &[Code]) {
         self.finds(codes).await;
         let mended = self.check(false, true).await;
         assert!(mended.iter().all(|finding| finding.repair == Repair::Done), "{mended:#?}");
@@ -223,7 +242,7 @@ impl World {
     }
 
     /// What was pushed can be read.
-    pub(super) async fn whole(&self) {
+    pub(in crate::registry) async fn whole(&self) {
         self.manifest(&self.image).await;
         self.get(&ManifestRecord::body_key(self.package, &self.image)).await;
         for digest in [&self.layer, &self.config] {
