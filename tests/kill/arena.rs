@@ -86,7 +86,7 @@ impl Worker {
         match answer {
             Ok(reply) if reply.status == 201 => {
                 chain.moves.push(Swap { from, to: doc.digest, acked: true });
-                self.world.acked();
+                self.world.acked("contended");
             }
             Ok(reply) if reply.status == 412 => {
                 chain.refused.push(doc.digest);
@@ -119,7 +119,7 @@ impl Worker {
         match answer {
             Ok(reply) if reply.status == 201 => {
                 free.push(Move { to: doc.digest, begun, ended: Some(now) });
-                self.world.acked();
+                self.world.acked("contended");
             }
             Ok(reply) if reply.status >= 500 => {
                 self.world.note(&format!("a contended tag was answered {}", reply.shown()));

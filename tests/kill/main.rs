@@ -9,6 +9,7 @@
 
 mod arena;
 mod choose;
+mod commands;
 mod content;
 mod daemon;
 mod http;

@@ -21,6 +21,22 @@ const FULL: u64 = 2500 << 20;
 /// Rounds between two checks of the folder by the program itself.
 const CHECK_EVERY: u64 = 6;
 
+/// What a kill may follow at once.
+const KINDS: [Option<&str>; 12] = [
+    None,
+    None,
+    Some("post"),
+    Some("finish"),
+    Some("mount"),
+    Some("put"),
+    Some("contended"),
+    Some("delete-tag"),
+    Some("delete-manifest"),
+    Some("delete-blob"),
+    Some("revoke"),
+    Some("visibility"),
+];
+
 pub struct Folder<'a> {
     options: &'a Options,
     rng: Rng,
@@ -129,11 +145,12 @@ impl<'a> Folder<'a> {
     fn start(&mut self) -> Result<Daemon> {
         while self.rng.chance(12) {
             let after = Duration::from_millis(self.rng.below(70));
+            let daemon = self.world.site.begin()?;
+            std::thread::sleep(after);
             if self.options.power {
-                let (daemon, _) = self.world.site.start()?;
                 self.cut(daemon)?;
             } else {
-                self.world.site.stillborn(after)?;
+                daemon.kill()?;
             }
             self.world.stats.stillborn.add(1);
         }
@@ -151,9 +168,12 @@ impl<'a> Folder<'a> {
         let span = Duration::from_millis(
             self.rng.between(1, 4) * self.rng.between(3, self.options.longest_round.max(16) / 4),
         );
-        // Half of the kills follow an acknowledgement at once; and now and then few clients are at work, whose promises
-        // no flush for others keeps.
-        let kill_at = world.kill_after(if self.rng.chance(50) { self.rng.between(1, 40) } else { 0 });
+        // Half of the kills follow an acknowledgement at once, of the rare kinds as often as of the common ones; and now
+        // and then few clients are at work, whose promises no flush for others keeps.
+        let kind = KINDS[self.rng.index(KINDS.len())];
+        let after =
+            if self.rng.chance(50) { self.rng.between(1, if kind.is_none() { 40 } else { 3 }) } else { 0 };
+        let kill_at = world.kill_after(after, kind);
         let busy = if self.rng.chance(30) { self.rng.between(1, 2) as usize } else { self.workers.len() };
         let first = self.rng.index(self.workers.len());
         self.workers.rotate_left(first);

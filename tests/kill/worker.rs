@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::{
     content::{Content, Digest},
-    daemon::Said,
     http::{Body, Http, NoAnswer, Reply},
     model::{Cond, Doc, Expect, Model, Op, Pending, Reg, Session, Val},
     rng::Rng,
@@ -17,7 +16,7 @@ pub struct Down;
 pub type Flow<T = ()> = Result<T, Down>;
 
 /// What a request came to.
-enum Answer {
+pub enum Answer {
     Status(u16, String),
     /// Killed before it was answered.
     Lost(String),
@@ -99,7 +98,7 @@ impl Worker {
         let (status, shown) = answer;
         match expect {
             Expect::Yes(wanted) | Expect::Either(wanted, _) if status == *wanted => {
-                self.world.acked();
+                self.world.acked(op.name());
                 self.model.apply(effects);
                 Ok(())
             }
@@ -437,50 +436,6 @@ impl Worker {
         };
         self.model.sessions.insert(session.id.clone(), session);
         told(result)
-    }
-
-    fn command(&self, args: &[&str]) -> Answer {
-        match self.world.site.cli(args) {
-            Ok(Said::Done { .. }) => Answer::Status(0, String::new()),
-            // It says so itself when the daemon did not answer; then it may be done.
-            Ok(Said::Refused(why)) if why.contains("did not answer") => Answer::Lost(why),
-            // With the daemon gone it opens the folder itself, unless another command does.
-            Ok(Said::Refused(why)) if why.contains("another packhouse") && self.world.killed() => {
-                Answer::Unsent
-            }
-            Ok(Said::Refused(why)) => Answer::Status(1, why),
-            Ok(Said::Nothing) => Answer::Lost("the command was killed".to_owned()),
-            Err(error) => Answer::Status(2, error.to_string()),
-        }
-    }
-
-    /// Makes a token. One whose name was not heard is of no use to anybody, and no harm.
-    pub fn new_token(&mut self) -> Flow {
-        let said =
-            self.world.site.cli(&["token", "create", "--user", &self.user, "--scope", "read:packages"]);
-        match said {
-            Ok(Said::Done { out, err }) => {
-                let id = err.split_whitespace().skip_while(|word| *word != "token").nth(1).map(str::to_owned);
-                let Some(id) = id else {
-                    self.fail(format!("a token without a name: {err:?}"));
-                    return Ok(());
-                };
-                self.model.tokens.insert(id.clone(), out);
-                self.model.apply(vec![(Reg::Token(id), Val::Present)]);
-                self.world.acked();
-                Ok(())
-            }
-            Ok(_) if self.world.killed() => Err(Down),
-            Ok(Said::Refused(why)) => {
-                self.fail(format!("no token: {why}"));
-                Ok(())
-            }
-            Ok(Said::Nothing) => Err(Down),
-            Err(error) => {
-                self.fail(error);
-                Err(Down)
-            }
-        }
     }
 }
 

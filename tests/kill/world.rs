@@ -20,7 +20,7 @@ pub struct World {
     killed: AtomicBool,
     /// Acknowledgements until the kill, where one of them is to bring it about.
     until_kill: AtomicU64,
-    trigger: Mutex<Option<mpsc::Sender<()>>>,
+    trigger: Mutex<Option<(mpsc::Sender<()>, Option<&'static str>)>>,
     offers: Mutex<Vec<(String, Content)>>,
     findings: Mutex<Vec<String>>,
     notes: Mutex<Vec<String>>,
@@ -58,22 +58,24 @@ impl World {
         self.killed.store(killed, SeqCst);
     }
 
-    /// Has the kill follow one acknowledgement at once, the `after`th from now: who hears of it.
-    pub fn kill_after(&self, after: u64) -> mpsc::Receiver<()> {
+    /// Has the kill follow an acknowledgement at once, the `after`th from now, of one kind or of any: who hears of it.
+    pub fn kill_after(&self, after: u64, kind: Option<&'static str>) -> mpsc::Receiver<()> {
         let (sender, receiver) = mpsc::channel();
-        *lock(&self.trigger) = Some(sender);
+        *lock(&self.trigger) = Some((sender, kind));
         self.until_kill.store(after, SeqCst);
         receiver
     }
 
-    /// Something was acknowledged.
-    pub fn acked(&self) {
+    /// A request of this kind was acknowledged.
+    pub fn acked(&self, kind: &'static str) {
         self.stats.acked.add(1);
-        let before = self.until_kill.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
-        if before == Ok(1)
-            && let Some(trigger) = lock(&self.trigger).take()
+        let mut trigger = lock(&self.trigger);
+        let Some((sender, wanted)) = &*trigger else { return };
+        if wanted.is_none_or(|wanted| wanted == kind)
+            && self.until_kill.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) == Ok(1)
         {
-            let _ = trigger.send(());
+            let _ = sender.send(());
+            *trigger = None;
         }
     }
 
