@@ -15,7 +15,7 @@ use crate::{
         packages,
         records::{
             BlobRecord, Hold, ManifestRecord, TagRecord, Target,
-            blob::{edges_in, lease_key, review_key},
+            blob::{edges_in, lease_key},
         },
         revisions,
         uploads::failed,
@@ -164,13 +164,6 @@ impl Registry {
                     self.released(&mut batch, package, old, &new, grant.at()).await?;
                 }
                 batch.replace(old.as_ref(), Some(&new));
-                // What it held while it was deleted and does not hold now may have lost its last hold.
-                for lost in old.iter().flat_map(|old| &old.targets).filter(|target| {
-                    target.present
-                        && !new.targets.iter().any(|has| has.present && has.digest == target.digest)
-                }) {
-                    batch.put(review_key(grant.at(), &lost.digest), Bytes::new());
-                }
                 batch.put(ManifestRecord::body_key(package.id, &digest), put.bytes.clone());
                 events::record(&mut batch, grant, "manifest.put", Some(&digest), None);
             }
