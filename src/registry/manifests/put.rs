@@ -15,7 +15,7 @@ use crate::{
         packages,
         records::{
             BlobRecord, Hold, ManifestRecord, TagRecord, Target,
-            blob::{edges_in, lease_key, review_key},
+            blob::{edges_in, lease_key},
         },
         revisions,
         uploads::failed,

@@ -23,7 +23,7 @@ pub struct Remains {
     pub blobs: usize,
     /// Bytes of them that were hashed again.
     pub bytes: u64,
-    /// Manifests, deleted ones that can be restored included.
+    /// Manifests.
     pub manifests: usize,
 }
 
@@ -39,6 +39,7 @@ pub fn verify(data: &Path) -> Remains {
             let (digest, _) = Digest::read_key(&key.bytes[9..]).unwrap();
             let record = ManifestRecord::decode(package, digest, &value).unwrap();
             found.manifests += 1;
+            assert!(record.deleted.is_none(), "what was deleted is kept for no time at all");
             let blobs = record.targets.iter().filter(|target| target.present && !target.manifest);
             named.extend(blobs.map(|target| target.digest));
         }
