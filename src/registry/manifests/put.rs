@@ -1,5 +1,7 @@
 //! Storing a manifest.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use crate::{
@@ -164,18 +166,13 @@ impl Registry {
                     self.released(&mut batch, package, old, &new, grant.at()).await?;
                 }
                 batch.replace(old.as_ref(), Some(&new));
-                // What it held while it was deleted and does not hold now may have lost its last hold.
-                for lost in old.iter().flat_map(|old| &old.targets).filter(|target| {
-                    target.present
-                        && !new.targets.iter().any(|has| has.present && has.digest == target.digest)
-                }) {
-                    batch.put(review_key(grant.at(), &lost.digest), Bytes::new());
-                }
+                old.iter().for_each(|old| review_lost(&mut batch, old, &new, grant.at()));
                 batch.put(ManifestRecord::body_key(package.id, &digest), put.bytes.clone());
                 events::record(&mut batch, grant, "manifest.put", Some(&digest), None);
             }
         }
         self.arrive(&mut batch, package, &digest, true).await?;
+        self.expect_movable(&mut batch, package, &tags, &digest).await?;
         for (tag, before) in tags {
             point(&mut batch, grant, tag, before, digest);
         }
@@ -183,6 +180,28 @@ impl Registry {
             packages::reveal(self, &mut batch, grant).await?;
         }
         Ok(batch)
+    }
+
+    /// Expects that no policy keeps a tag from naming the manifest. What protects a tag is expected by each batch that might
+    /// move it.
+    async fn expect_movable(
+        &self,
+        batch: &mut Batch,
+        package: &PackageTarget,
+        tags: &[(&Tag, Option<TagRecord>)],
+        digest: &Digest,
+    ) -> Result<()> {
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let policies = self.in_force(package).await?;
+        for (tag, before) in tags {
+            if before.as_ref().is_some_and(|before| before.digest != *digest) {
+                policies.check(tag)?;
+            }
+        }
+        policies.stay_in(batch);
+        Ok(())
     }
 
     /// The tags that are to name the manifest, and what they name now. Read once: the condition is judged by what the
@@ -324,6 +343,15 @@ impl Registry {
             return Ok(Found::Blob(holding, BlobRecord::decode(link.digest, &value)?));
         }
         Ok(Found::Missing { manifest, lease })
+    }
+}
+
+/// Queues reviews of what a manifest held while it was deleted and does not hold now.
+fn review_lost(batch: &mut Batch, old: &ManifestRecord, new: &ManifestRecord, at: Timestamp) {
+    let kept: HashSet<Digest> =
+        new.targets.iter().filter(|target| target.present).map(|target| target.digest).collect();
+    for lost in old.targets.iter().filter(|target| target.present && !kept.contains(&target.digest)) {
+        batch.put(review_key(at, &lost.digest), Bytes::new());
     }
 }
 
