@@ -62,6 +62,9 @@ pub fn standard(registry: &Registry) -> Vec<Job> {
         job("sweep-orphans", 60 * MINUTE, |registry, caller| {
             Box::pin(async move { registry.sweep_orphans(caller.at).await.map(|_| Progress::Idle) })
         }),
+        job("retention", 60 * MINUTE, |registry, caller| {
+            Box::pin(async move { registry.retain_all(&caller, STEP).await.map(Progress::if_more) })
+        }),
         job("expire-pending", 10 * MINUTE, |registry, caller| {
             Box::pin(async move { registry.expire_unused(caller.at).await.map(Progress::of) })
         }),

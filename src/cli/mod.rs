@@ -4,6 +4,7 @@ mod admin;
 mod backup;
 mod fsck;
 mod gc;
+mod policy;
 mod scrub;
 mod serve;
 mod versions;
@@ -49,6 +50,9 @@ enum Top {
     /// List, delete and restore packages and their versions, and say who may read and write them
     #[command(subcommand)]
     Package(Package),
+    /// Say which tags are immutable and which versions go by themselves
+    #[command(subcommand)]
+    Policy(policy::Policy),
     /// Say how the collection of unused blobs stands, run it now, pause it
     ///
     /// Blobs that no manifest names and nobody uploaded lately are collected by themselves while the daemon runs; nothing
@@ -329,6 +333,7 @@ pub fn main() -> ExitCode {
         Top::Owner(command) => admin::owner(command),
         Top::Token(command) => admin::token(command),
         Top::Package(command) => admin::package(command),
+        Top::Policy(command) => policy::main(command),
         Top::Gc(options) => gc::gc(&options),
         Top::Backup(options) => backup::backup(&options),
         Top::Restore(options) => backup::restore(&options),

@@ -6,6 +6,7 @@ pub mod event;
 pub mod id;
 pub mod manifest;
 pub mod name;
+pub mod pattern;
 pub mod reference;
 pub mod time;
 
@@ -15,5 +16,6 @@ pub use event::Event;
 pub use id::{OwnerId, PackageId, PhysicalKey, TokenId, UploadId};
 pub use manifest::Manifest;
 pub use name::{Ecosystem, OwnerName, PackageName};
+pub use pattern::{TagPattern, TagPatterns};
 pub use reference::{Reference, Tag};
 pub use time::Timestamp;

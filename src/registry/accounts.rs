@@ -236,6 +236,7 @@ impl Registry {
             self.leave_everything(&mut batch, &account).await?;
             batch.replace(Some(&account), None);
             batch.delete(AccountRecord::password_key(account.id));
+            Self::forget_policy(&mut batch, account.id);
             revisions::bump(&mut batch, Subject::Owner(account.id));
             revisions::bump(&mut batch, Subject::Principal(account.id));
             let stream = events::stream_of_owner(account.id);

@@ -15,11 +15,13 @@ mod manifests;
 mod orphans;
 pub(crate) mod packages;
 pub mod permissions;
+mod policies;
 mod purge;
 pub mod records;
 mod referrers;
 mod removal;
 mod restore;
+pub mod retention;
 pub(crate) mod revisions;
 pub mod scrub;
 mod status;
@@ -46,6 +48,7 @@ pub use collect::{Collected, CollectionFigures, CollectionState, Doomed, DryRun,
 pub use facts::Directory;
 pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
 pub use packages::Packages;
+pub use policies::Rules;
 pub use referrers::{Referrer, Referrers};
 pub use restore::Restored;
 pub use uploads::{Chunk, INLINE_MAX};
@@ -76,6 +79,7 @@ pub struct Registry {
     pub(crate) sessions: Arc<uploads::Sessions>,
     pub(crate) hot: Arc<hot::Hot>,
     pub(crate) buffers: Arc<Buffers>,
+    retained: Arc<retention::Cursor>,
     pub(crate) collection: Arc<collect::Collection>,
     pub(crate) scrubbing: Arc<scrub::Scrubbing>,
     pub(crate) sweeping: Arc<orphans::Sweeping>,
@@ -99,6 +103,7 @@ impl Registry {
             passwords: Arc::new(Passwords::new()?),
             start: u64::from_be_bytes(id::random()?),
             sessions: Arc::default(),
+            retained: Arc::default(),
             hot: Arc::new(hot::Hot::new(settings.hot_memory)),
             buffers: Buffers::new(usize::try_from(settings.transfer_memory).unwrap_or(usize::MAX)),
             collection: Arc::default(),

@@ -11,7 +11,7 @@ use super::{
     events::{self, What as Event},
     packages, permissions,
     records::{
-        BlobRecord, DeletedTag, Due, Hold, ManifestRecord, PackageRecord, TagRecord,
+        BlobRecord, DeletedTag, Due, Hold, ManifestRecord, PackageRecord, PolicyOf, PolicyRecord, TagRecord,
         blob::{edges_in, review_key, wanting_in},
     },
     revisions::{self, Outcome},
@@ -175,6 +175,7 @@ impl Registry {
             batch.expect_prefix(left.clone(), Prefix::Empty, left);
         }
         permissions::take_all(self.meta.as_ref(), &mut batch, package.id).await?;
+        batch.delete(PolicyRecord::key_of(PolicyOf::Package(package.id)));
         batch.replace(Some(package), None);
         revisions::bump(&mut batch, Subject::Package(package.id));
         events::of_packages(&mut batch, package, caller, "package.purge")?;

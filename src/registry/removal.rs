@@ -46,7 +46,7 @@ impl Registry {
             let old = self.manifest_record(grant.target().id, digest).await?;
             let old = old.filter(|record| record.deleted.is_none());
             let old = old.ok_or_else(|| unknown_manifest(&Reference::Digest(*digest)))?;
-            let batch = self.removal(Author::of(grant), &old).await?;
+            let Some(batch) = self.removal(Author::of(grant), &old, None).await? else { continue };
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
@@ -78,6 +78,7 @@ impl Registry {
             let old = self.package(grant.target()).await?;
             let new = PackageRecord { deleted: Some(grant.at().0), ..old.clone() };
             let mut batch = Batch::new();
+            self.expect_no_immutable(&mut batch, grant.target()).await?;
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Package(old.id));
             Author::of(grant).event(&mut batch, "package.delete", None, None);
@@ -88,8 +89,14 @@ impl Registry {
         }
     }
 
-    /// The batch that deletes a manifest and its tags. Whoever commits it adds what must be true of the package.
-    pub(crate) async fn removal(&self, author: Author<'_>, old: &ManifestRecord) -> Result<Batch> {
+    /// The batch that deletes a manifest and its tags; whoever commits it adds what must be true of the package. `None`: its
+    /// tags are not those that were `seen` on it.
+    pub(crate) async fn removal(
+        &self,
+        author: Author<'_>,
+        old: &ManifestRecord,
+        seen: Option<&[(String, bool)]>,
+    ) -> Result<Option<Batch>> {
         let (package, at) = (author.package, author.caller.at);
         let mut batch = Batch::new();
         let parents = edges_in(&old.digest, Hold::Child, package.owner, package.id);
@@ -104,6 +111,13 @@ impl Registry {
         let counted = self.meta.get(&arrivals).await?;
         let tags = self.tags_of(package.id, &old.digest).await?;
         batch.expect_equals(arrivals, counted);
+        let differs = |seen: &[(String, bool)]| {
+            seen.len() != tags.len()
+                || seen.iter().zip(&tags).any(|((text, _), tag)| text != tag.tag.as_str())
+        };
+        if seen.is_some_and(differs) {
+            return Ok(None);
+        }
         self.remove_tags(&mut batch, author, &tags, true).await?;
         // Who was told that a blob is here was promised that it stays for the manifest to come.
         for target in old.targets.iter().filter(|target| target.present && !target.manifest) {
@@ -112,7 +126,24 @@ impl Registry {
         let new = ManifestRecord { deleted: Some(at), ..old.clone() };
         batch.replace(Some(old), Some(&new));
         author.event(&mut batch, "manifest.delete", Some(&old.digest), None);
-        Ok(batch)
+        Ok(Some(batch))
+    }
+
+    /// Expects that no tag of a package is immutable. One that comes while this looks goes with the package.
+    async fn expect_no_immutable(&self, batch: &mut Batch, package: &PackageTarget) -> Result<()> {
+        let policies = self.in_force(package).await?;
+        policies.stay_in(batch);
+        let prefix = TagRecord::all(package.id);
+        let mut after = None;
+        while policies.protects() {
+            let page = self.meta.scan(&prefix, after.as_ref(), 1000).await?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            for text in page.iter().filter_map(|(key, _)| TagRecord::text_in(key, &prefix)) {
+                policies.check(&Tag::parse(text)?)?;
+            }
+        }
+        Ok(())
     }
 
     /// The batch that deletes a tag alone.
@@ -130,6 +161,11 @@ impl Registry {
         with_manifest: bool,
     ) -> Result<()> {
         let package = author.package.id;
+        if !tags.is_empty() {
+            let policies = self.in_force(author.package).await?;
+            tags.iter().try_for_each(|old| policies.check(&old.tag))?;
+            policies.stay_in(batch);
+        }
         let keys: Vec<_> =
             tags.iter().map(|old| DeletedTag::key_of(package, &old.digest, &old.tag)).collect();
         let before = self.meta.multi_get(&keys).await?;

@@ -99,6 +99,7 @@ impl Desk<'_> {
                 fsck::fsck(self.registry, &self.system()?, options, &self.feed).await
             }
             Command::Version(command) => self.version(command).await,
+            Command::Policy(command) => self.policy(command).await,
         }
     }
 

@@ -9,6 +9,7 @@ mod backup;
 mod execute;
 mod fsck;
 mod gc;
+mod policy;
 mod scrub;
 mod versions;
 
@@ -24,6 +25,7 @@ use tokio::{
 
 pub use execute::execute;
 pub use gc::Gc;
+pub use policy::{PolicyCommand, Wanted};
 pub use versions::VersionCommand;
 
 use crate::{
@@ -163,6 +165,8 @@ pub enum Command {
     },
     /// Lists, deletes and restores versions, tags and packages.
     Version(VersionCommand),
+    /// Shows, sets and follows policies.
+    Policy(PolicyCommand),
 }
 
 /// What a command gave.

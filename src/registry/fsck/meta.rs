@@ -34,6 +34,7 @@ impl Check<'_> {
             tag::OWNER | tag::PACKAGE | tag::TOKEN | tag::PASSWORD => f.skip(8),
             tag::MEMBER | tag::ROLE | tag::UPLOAD => f.skip(16),
             tag::PIN => f.skip(16),
+            tag::POLICY => f.skip(9),
             tag::SIGNING_KEY => f.skip(4),
             tag::REVISION => return Ok(self.revision(key, value, f)),
             // Settings of the installation: each is read by whoever owns it.
@@ -51,6 +52,7 @@ impl Check<'_> {
             tag::ROLE => self.role(key, value).await?,
             tag::TOKEN => self.token(key, value).await?,
             tag::UPLOAD => self.upload(key, value).await?,
+            tag::POLICY => self.policy(key, value).await?,
             tag::PIN if pin_ends(value).is_none() => {
                 self.find(Code::ValueBroken, shown(key), "a pin is to say when it ends");
             }

@@ -9,8 +9,8 @@ use crate::{
     registry::{
         accounts, packages,
         records::{
-            AccountKind, AccountRecord, Held, ManifestRecord, MemberRecord, PackageRecord, RoleRecord, State,
-            TokenRecord, UploadRecord, decode_password,
+            AccountKind, AccountRecord, Held, ManifestRecord, MemberRecord, PackageRecord, PolicyOf,
+            PolicyRecord, RoleRecord, State, TokenRecord, UploadRecord, decode_password,
         },
     },
     store::{Batch, Key},
@@ -113,6 +113,26 @@ impl Check<'_> {
         {
             let text = format!("it says that {} owns the package, and {} does", role.owner, package.owner);
             self.find(Code::OwnerWrong, &object, text);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn policy(&mut self, key: &Key, value: &Bytes) -> Result<()> {
+        let Some(policy) = self.read(key, PolicyRecord::decode(value)) else { return Ok(()) };
+        let (object, missing) = match policy.of {
+            PolicyOf::Owner(owner) => {
+                let there = self.view.get(&AccountRecord::key_of(owner)).await?.is_some();
+                (format!("policy of owner {owner}"), (!there).then_some(Code::AccountMissing))
+            }
+            PolicyOf::Package(package) => {
+                let there = self.package_exists(package).await?;
+                let object = format!("policy of {}", self.place(package).await);
+                (object, (!there).then_some(Code::PackageMissing))
+            }
+        };
+        self.record(key, value, &policy, &object).await?;
+        if let Some(code) = missing {
+            self.useless(code, &object, "whose policy it is, is not there".into(), &policy);
         }
         Ok(())
     }

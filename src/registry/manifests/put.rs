@@ -1,5 +1,7 @@
 //! Storing a manifest.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 
 use crate::{
@@ -169,6 +171,7 @@ impl Registry {
             }
         }
         self.arrive(&mut batch, package, &digest, true).await?;
+        self.expect_movable(&mut batch, package, &tags, &digest).await?;
         for (tag, before) in tags {
             point(&mut batch, grant, tag, before, digest);
         }
@@ -176,6 +179,28 @@ impl Registry {
             packages::reveal(self, &mut batch, grant).await?;
         }
         Ok(batch)
+    }
+
+    /// Expects that no policy keeps a tag from naming the manifest. What protects a tag is expected by each batch that might
+    /// move it.
+    async fn expect_movable(
+        &self,
+        batch: &mut Batch,
+        package: &PackageTarget,
+        tags: &[(&Tag, Option<TagRecord>)],
+        digest: &Digest,
+    ) -> Result<()> {
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let policies = self.in_force(package).await?;
+        for (tag, before) in tags {
+            if before.as_ref().is_some_and(|before| before.digest != *digest) {
+                policies.check(tag)?;
+            }
+        }
+        policies.stay_in(batch);
+        Ok(())
     }
 
     /// The tags that are to name the manifest, and what they name now. Read once: the condition is judged by what the
@@ -279,10 +304,8 @@ impl Registry {
         at: Timestamp,
     ) -> Result<()> {
         let is_blob = |target: &&Target| target.present && !target.manifest;
-        for gone in old.targets.iter().filter(is_blob) {
-            if new.targets.iter().filter(is_blob).any(|kept| kept.digest == gone.digest) {
-                continue;
-            }
+        let kept: HashSet<Digest> = new.targets.iter().filter(is_blob).map(|kept| kept.digest).collect();
+        for gone in old.targets.iter().filter(is_blob).filter(|gone| !kept.contains(&gone.digest)) {
             match old.deleted {
                 None => self.lease(batch, package, &gone.digest, at).await?,
                 Some(_) => review(batch, &gone.digest, at),

@@ -15,6 +15,7 @@
 //! | meta | `r` kind, id | a revision of rights |
 //! | meta | `s` word | what the installation is; a pause of collection; when the trash was last emptied |
 //! | meta | `u` session | [`UploadRecord`]; `U` user, session: index |
+//! | meta | `y` `o`/`p` id | [`PolicyRecord`] of an owner or a package |
 //! | meta | `b` id | a pin: until when a backup holds back the purge of the trash |
 //! | meta | `q` digest | index of blobs whose bytes are damaged |
 //! | blob | `b` digest | [`BlobRecord`] |
@@ -42,6 +43,7 @@ mod deleted;
 mod manifest;
 mod package;
 pub(crate) mod pin;
+mod policy;
 mod revision;
 mod role;
 #[cfg(test)]
@@ -55,6 +57,7 @@ pub use blob::{BlobRecord, Damage, Hold, Location, Quarantine};
 pub use deleted::{DeletedTag, Due};
 pub use manifest::{ManifestRecord, TagRecord, Target};
 pub use package::{PackageRecord, State};
+pub use policy::{PolicyOf, PolicyRecord, Retention};
 pub(crate) use revision::{is_revision, revision_key};
 pub use role::RoleRecord;
 pub use token::TokenRecord;
@@ -90,6 +93,7 @@ pub(crate) mod tag {
     pub(crate) const UPLOAD: u8 = b'u';
     pub(crate) const UPLOAD_OF: u8 = b'U';
     pub(crate) const SETTING: u8 = b's';
+    pub(crate) const POLICY: u8 = b'y';
     pub(crate) const PIN: u8 = b'b';
     pub(crate) const QUARANTINE: u8 = b'q';
 }

@@ -1,9 +1,11 @@
 //! What is deleted can be restored for a while, and what goes for good takes nothing along that is still needed.
 
 mod commands;
+mod immutable;
 mod model;
 mod packages;
 mod races;
+mod retention;
 mod store;
 
 use std::sync::Arc;
