@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::world::{World, chunk, descriptor, now, sample};
 use crate::{
-    auth::{Caller, Publish, Push},
+    auth::{Caller, Publish, Push, Restore},
     error::{Error, Kind},
     model::{Digest, PackageName, Reference, Role, Tag, Timestamp, UploadId, Visibility},
     registry::{Chunk, PutManifest, fsck::*, records::Membership},
@@ -28,6 +28,10 @@ enum Step {
     Role(bool),
     Member(bool),
     Visibility(bool),
+    RestoreManifest(u8),
+    RestoreTag(u8),
+    DeletePackage,
+    RestorePackage,
     Later(u64),
 }
 
@@ -49,6 +53,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<bool>().prop_map(Step::Role),
         1 => any::<bool>().prop_map(Step::Member),
         1 => any::<bool>().prop_map(Step::Visibility),
+        2 => (0u8..6).prop_map(Step::RestoreManifest),
+        2 => (0u8..4).prop_map(Step::RestoreTag),
+        1 => Just(Step::DeletePackage),
+        2 => Just(Step::RestorePackage),
         1 => prop::sample::select(vec![60u64, 25 * 3600, 40 * 24 * 3600]).prop_map(Step::Later),
     ];
     prop::collection::vec(step, 1..40)
@@ -62,7 +70,7 @@ struct Player {
 }
 
 fn layer(seed: u8) -> bytes::Bytes {
-    sample(if seed % 2 == 0 { 18_000 } else { 300 }, seed)
+    sample(if seed.is_multiple_of(2) { 18_000 } else { 300 }, seed)
 }
 
 impl Player {
@@ -131,6 +139,32 @@ impl Player {
                 registry.set_visibility(&self.may(app).await?, visibility).await?;
             }
             Step::Later(seconds) => self.later(*seconds).await?,
+            _ => self.keep(step).await?,
+        }
+        Ok(())
+    }
+
+    /// What is deleted whole, and what is restored.
+    async fn keep(&mut self, step: &Step) -> crate::error::Result<()> {
+        let app = "acme/app";
+        let registry = self.world.registry().clone();
+        match step {
+            Step::RestoreManifest(at) => {
+                if let Some((digest, _)) = self.manifests.get(usize::from(*at)) {
+                    registry.restore_manifest(&self.may::<Restore>(app).await?, digest).await?;
+                }
+            }
+            Step::RestoreTag(tag) => {
+                let tag = Tag::parse(&format!("t{tag}")).unwrap();
+                registry.restore_tag(&self.may::<Restore>(app).await?, &tag).await?;
+            }
+            Step::DeletePackage => registry.delete_package(&self.may(app).await?).await?,
+            Step::RestorePackage => {
+                let name = PackageName::parse(app).unwrap();
+                let policy = registry.policy();
+                let grant = policy.authorize_deleted::<Restore>(&self.operator(), &name, None).await?;
+                registry.restore_package(&grant).await?;
+            }
             _ => self.upload(step).await?,
         }
         Ok(())
@@ -211,6 +245,11 @@ impl Player {
                 break;
             }
         }
+        for _ in 0..1000 {
+            if registry.purge_deleted(&Caller::job("test", self.at, "test".into()), 100).await? == 0 {
+                break;
+            }
+        }
         registry.expire_unused(self.at).await?;
         registry.expire_tokens(self.at).await.map(|_| ())
     }
@@ -247,7 +286,7 @@ async fn play(steps: &[Step]) {
     for (key, _) in kept.iter().filter(|(key, value)| is_entry(key, value)) {
         batch.delete(key.clone());
     }
-    assert!(batch.deletes.len() > 10);
+    assert!(batch.deletes.len() > 4);
     player.world.edit(|all| *all = batch).await;
     let repair = FsckOptions { deep: false, repair: true };
     assert!(!player.findings(repair).await.is_empty());
