@@ -63,7 +63,7 @@ pub fn standard(registry: &Registry) -> Vec<Job> {
         job("purge-deleted", registry.collect_every(), |registry, caller| {
             Box::pin(async move { registry.purge_deleted(&caller, STEP).await.map(Progress::of) })
         }),
-        job("scrub", MINUTE, |registry, caller| {
+        job("scrub", MINUTE / 6, |registry, caller| {
             Box::pin(async move { registry.scrub(caller.at).await.map(Progress::if_more) })
         }),
         job("sweep-orphans", 60 * MINUTE, |registry, caller| {

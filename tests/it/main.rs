@@ -6,6 +6,7 @@
 mod authz;
 mod backup;
 mod collect;
+mod damage;
 mod durability;
 mod kept;
 mod oci;

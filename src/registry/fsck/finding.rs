@@ -186,6 +186,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_code_is_in_the_manual() {
+        let manual = include_str!("../../../docs/fsck.md");
+        let rows = manual.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, Code::ALL.len());
+        for code in Code::ALL {
+            let row = format!("| `{}` | {} |", code.word(), code.severity().word());
+            assert!(manual.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn codes_are_words_of_their_own() {
         let words: std::collections::BTreeSet<_> = Code::ALL.iter().map(|code| code.word()).collect();
         assert_eq!(words.len(), Code::ALL.len());

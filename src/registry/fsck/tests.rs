@@ -1,5 +1,6 @@
 //! Every kind of damage, planted one at a time: found, found alone, and gone after a repair where one is safe.
 
+mod random;
 pub(in crate::registry) mod world;
 
 use super::*;

@@ -164,7 +164,7 @@ fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
 
 /// Asks again and again until it is so, and gives up after a minute.
 #[track_caller]
-fn eventually(what: &str, so: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, so: impl Fn() -> bool) {
     for _ in 0..600 {
         if so() {
             return;
