@@ -295,7 +295,7 @@ impl Default for Space {
 
 impl Default for Gc {
     fn default() -> Self {
-        Self { enabled: true, interval: Span::seconds(5), grace: Span::seconds(3600), rate: 500 }
+        Self { enabled: true, interval: Span::seconds(5), grace: Span::seconds(3600), rate: 1000 }
     }
 }
 

@@ -258,7 +258,7 @@ impl Default for Settings {
             lease_ttl: 24 * 3600,
             collect: true,
             collect_every: Duration::from_secs(5),
-            collect_rate: 500,
+            collect_rate: 1000,
             trash_grace: 3600,
             keep_deleted: 30 * 24 * 3600,
             space_reserve: 2 << 30,
