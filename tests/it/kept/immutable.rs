@@ -112,7 +112,7 @@ fn a_policy_that_says_nothing_or_nonsense_is_refused() {
 fn a_policy_and_a_move_do_not_pass_each_other() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut moved = 0;
-    for seed in 1..80 {
+    for seed in 1..200 {
         runtime.block_on(async {
             let world = World::new(seed).await;
             let all = manifests();
@@ -154,8 +154,25 @@ fn a_policy_and_a_move_do_not_pass_each_other() {
             let now = world.registry.stat_manifest(&grant, &tag).await.ok().map(|head| head.digest);
             // One that was free may be put once; one that was there stays.
             assert!(now == protected || protected.is_none(), "{protected:?} became {now:?}");
+            // Events are in the order in which things happened.
+            let (mut protected_since, mut named) = (false, None);
+            for (_, event) in world.registry.events(&grant, 0, 100).await.unwrap() {
+                let v1 = event.tag.as_deref() == Some("v1");
+                match event.action.as_str() {
+                    "package.policy" => protected_since = true,
+                    "tag.put" if v1 => {
+                        assert!(!protected_since || named.is_none(), "moved under the policy");
+                        named = event.digest;
+                    }
+                    "tag.delete" if v1 => {
+                        assert!(!protected_since, "deleted under the policy");
+                        named = None;
+                    }
+                    _ => {}
+                }
+            }
             moved += usize::from(protected == Some(digest_of(&all[2])));
         });
     }
-    assert!((1..79).contains(&moved), "both orders happen: {moved}");
+    assert!((1..199).contains(&moved), "both orders happen: {moved}");
 }
