@@ -40,6 +40,8 @@ pub struct Config {
     pub scrub: Scrub,
     /// What was deleted.
     pub trash: Trash,
+    /// The machine's clock.
+    pub clock: Clock,
     /// Sizes, counts, deadlines, rates.
     pub limits: Limits,
 }
@@ -169,6 +171,16 @@ pub struct Trash {
     pub keep: Span,
 }
 
+/// The machine's clock. While it is off by more, nothing is deleted by time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Clock {
+    /// How far it may be from what it should show.
+    pub drift: Span,
+    /// How long the machine may have been off: a clock further ahead after its restart waits for `packhouse clock accept`.
+    pub away: Span,
+}
+
 /// Sizes, counts, deadlines, rates. A real client meets none of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -293,6 +305,12 @@ impl Default for Trash {
     }
 }
 
+impl Default for Clock {
+    fn default() -> Self {
+        Self { drift: Span::seconds(600), away: Span::seconds(7 * 24 * 3600) }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -356,6 +374,8 @@ impl Config {
             scrub_every: self.scrub.every.0.as_secs(),
             verify_reads: self.scrub.verify_reads,
             orphan_grace: self.scrub.orphan_grace.0.as_secs(),
+            clock_drift: self.clock.drift.0.as_secs(),
+            clock_away: self.clock.away.0.as_secs(),
             hot_memory: self.memory.hot(),
             transfer_memory: self.memory.transfers(),
         }

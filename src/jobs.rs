@@ -9,8 +9,7 @@ use tokio::time::Instant;
 use crate::{
     auth::Caller,
     error::{Error, Result},
-    model::Timestamp,
-    registry::Registry,
+    registry::{Registry, Trust},
 };
 
 /// Whether a step found more than it may do at once.
@@ -32,6 +31,8 @@ pub struct Job {
     pub name: &'static str,
     /// The pause after a step that found nothing more to do, or failed.
     pub every: Duration,
+    /// Whether it deletes because time has passed: then it waits while the clock is not believed.
+    pub by_time: bool,
     /// What is done.
     pub step: Step,
 }
@@ -42,8 +43,14 @@ const STEP: usize = 256;
 /// The jobs of this program.
 pub fn standard(registry: &Registry) -> Vec<Job> {
     const MINUTE: Duration = Duration::from_secs(60);
-    let job = |name, every, step| Job { name, every, step };
+    let job = |name, every, step| Job { name, every, by_time: true, step };
     vec![
+        Job {
+            by_time: false,
+            ..job("keep-clock", MINUTE, |registry, _| {
+                Box::pin(async move { registry.keep_clock().await.map(|_| Progress::Idle) })
+            })
+        },
         job("expire-uploads", MINUTE, |registry, caller| {
             Box::pin(async move { registry.expire_uploads(caller.at, STEP).await.map(Progress::of) })
         }),
@@ -110,8 +117,13 @@ pub async fn run(
             () = &mut stop => return,
             () = tokio::time::sleep(pause) => {}
         }
+        let time = registry.time();
+        if job.by_time && time.trust != Trust::Steady {
+            pause = job.every;
+            continue;
+        }
         let began = Instant::now();
-        let caller = Caller::job(job.name, Timestamp::now(), job.name.into());
+        let caller = Caller::job(job.name, time.at, job.name.into());
         let outcome = AssertUnwindSafe((job.step)(registry.clone(), caller)).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| Err(Error::internal("a job's step panicked")));
         report(outcome.is_ok(), began.elapsed());

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{Member, Org, Owner, Package, Place, Switch, Token, User, versions, way::Way};
+use super::{Clock, Member, Org, Owner, Package, Place, Switch, Token, User, versions, way::Way};
 use crate::{
     adapter::control::{Answer, Command, VersionCommand},
     error::{Error, Result, What},
@@ -77,6 +77,13 @@ pub(super) fn package(command: Package) -> ExitCode {
         Package::Grant { package, principal, role, place } => {
             run(&place, Command::PackageGrant { package, principal, role: role.role() }, false)
         }
+    }
+}
+
+pub(super) fn clock(command: &Clock) -> ExitCode {
+    match command {
+        Clock::Show(place) => run(place, Command::ClockShow, false),
+        Clock::Accept(place) => run(place, Command::ClockAccept, false),
     }
 }
 

@@ -1,6 +1,9 @@
-//! Backing up and restoring a whole installation.
+//! Backing up and restoring a whole installation; taking one package out and in.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Args;
 
@@ -31,10 +34,64 @@ pub(super) struct Restore {
     place: Place,
 }
 
+/// What `packhouse export` takes.
+#[derive(Args)]
+pub(super) struct Export {
+    /// OWNER/NAME, or TYPE/OWNER/NAME
+    package: String,
+    /// An empty folder; made if it is missing
+    #[arg(required_unless_present = "tar")]
+    folder: Option<PathBuf>,
+    /// Write a tar archive instead
+    #[arg(long, value_name = "FILE", conflicts_with = "folder")]
+    tar: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// What `packhouse import` takes.
+#[derive(Args)]
+pub(super) struct Import {
+    /// OWNER/NAME; made if it is missing
+    package: String,
+    /// A folder with a layout, or a tar archive of one
+    from: PathBuf,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) fn export(options: &Export) -> ExitCode {
+    let archive = options.tar.is_some();
+    let command = options.place.load().and_then(|config| {
+        let path = options.tar.as_ref().or(options.folder.as_ref());
+        let into = absolute(path.map_or(Path::new(""), PathBuf::as_path))?;
+        backup::apart(&config.server.data, &into)?;
+        Ok(Command::Export { package: options.package.clone(), into, archive })
+    });
+    match command {
+        Ok(command) => admin::run(&options.place, command, false),
+        Err(error) => failed(&error),
+    }
+}
+
+pub(super) fn import(options: &Import) -> ExitCode {
+    match absolute(&options.from) {
+        Ok(from) => {
+            let command = Command::Import { package: options.package.clone(), from };
+            admin::run(&options.place, command, false)
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// The daemon has a working folder of its own.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(crate::error::Error::internal)
+}
+
 pub(super) fn backup(options: &Backup) -> ExitCode {
     let command = options.place.load().and_then(|config| {
-        // The daemon has a working folder of its own.
-        let into = std::path::absolute(&options.folder).map_err(crate::error::Error::internal)?;
+        let into = absolute(&options.folder)?;
         backup::apart(&config.server.data, &into)?;
         Ok(Command::Backup { into, verify: options.verify })
     });

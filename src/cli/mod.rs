@@ -59,12 +59,23 @@ enum Top {
     /// has to stop for it. Untagged manifests, and what they name, stay. Without an option: whether it runs, how far it is
     /// behind, and what it did since the daemon started.
     Gc(gc::Options),
+    /// See whether the machine's clock is believed, and say that it is right
+    #[command(subcommand)]
+    Clock(Clock),
     /// Copy everything into a folder of backups, while the daemon runs or not
     ///
     /// The first backup into a folder takes everything; each further one takes what is new and leaves the earlier ones as
     /// they are. Where the folder is on the data's own file system, blobs get a second name instead of a copy: quick, and
     /// no protection from that disk. A backup holds all passwords' hashes and the keys that sign tokens: keep it secret.
     Backup(backup::Backup),
+    /// Write one package as an OCI image layout: all tags, all manifests, everything they name
+    ///
+    /// What skopeo, oras and crane read: `skopeo copy oci:DIR:TAG …`, `oci-archive:FILE:TAG` for a tar archive.
+    Export(backup::Export),
+    /// Read an OCI image layout, a folder or a tar archive, into a package
+    ///
+    /// By the same doors as a push: every digest is compared, what is there already is left alone, and it may be repeated.
+    Import(backup::Import),
     /// Make a backup a data folder, or only see whether that would work
     ///
     /// The data folder must be absent or empty. Every byte is compared with its digest on the way. Users, tokens and
@@ -300,6 +311,17 @@ enum Package {
     Versions(versions::Versions),
 }
 
+#[derive(Subcommand)]
+enum Clock {
+    /// Say whether the clock shows what it should; exits with 1 while it does not
+    ///
+    /// A clock that jumps, or that is far ahead after the machine was off, is not believed: leases, trash, deleted
+    /// versions and tokens are kept until it is right again or accepted.
+    Show(Place),
+    /// Say that the clock is right as it is: what is due by it is deleted from now on
+    Accept(Place),
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Granted {
     /// Download
@@ -335,7 +357,10 @@ pub fn main() -> ExitCode {
         Top::Package(command) => admin::package(command),
         Top::Policy(command) => policy::main(command),
         Top::Gc(options) => gc::gc(&options),
+        Top::Clock(command) => admin::clock(&command),
         Top::Backup(options) => backup::backup(&options),
+        Top::Export(options) => backup::export(&options),
+        Top::Import(options) => backup::import(&options),
         Top::Restore(options) => backup::restore(&options),
         Top::Scrub(options) => scrub::scrub(&options),
         Top::Fsck(options) => fsck::fsck(&options),

@@ -15,7 +15,6 @@ use crate::{
     auth::Secret,
     config::{Config, Overrides},
     error::{Error, Kind, Result, What},
-    model::Timestamp,
     registry::{FirstUser, Registry, generated_password},
     server::{self, Launch, Parts},
     store::{self, RocksOptions},
@@ -104,6 +103,7 @@ async fn run(config: &Config, options: &Options) -> Result<()> {
         return Err(Error::invalid(What::Request, text));
     }
     let registry = open(config)?;
+    registry.wind_clock().await?;
     let greeting = first_start(&registry, config, options).await?;
     let parts = Parts { control: Some(control::serve), ..Parts::new(registry) };
     let reread = || options.load();
@@ -125,7 +125,7 @@ async fn first_start(registry: &Registry, config: &Config, options: &Options) ->
         None => generated_password()?,
         Some(file) => handed_over(file)?,
     };
-    let first = registry.initialize(Timestamp::now(), &password).await?;
+    let first = registry.initialize(registry.now(), &password).await?;
     Ok(match (first, &options.admin_password_file) {
         (None, _) => String::new(),
         (Some(first), None) => printed(&first, &password, config),

@@ -100,6 +100,10 @@ fn locally(config: &Config, data: &Path) -> Result<Way> {
         return Err(Error::invalid(What::Request, text));
     }
     let runtime = serve::runtime()?;
-    let registry = runtime.block_on(async { serve::open(config) })?;
+    let registry = runtime.block_on(async {
+        let registry = serve::open(config)?;
+        registry.wind_clock().await?;
+        Ok::<_, Error>(registry)
+    })?;
     Ok(Way::Local(Box::new(registry), runtime))
 }

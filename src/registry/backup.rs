@@ -74,7 +74,7 @@ impl Registry {
         });
         // Held until the end: one backup at a time into one folder.
         let (folder, mut draft) = opened.await?;
-        let mut pin = self.pin(Timestamp::now()).await?;
+        let mut pin = self.pin(self.now()).await?;
         let taken = self.take(&mut draft, &mut pin, notes).await;
         // Also when it failed. What cannot be removed ends by itself.
         let mut batch = Batch::new();
@@ -102,7 +102,7 @@ impl Registry {
                     .ok_or_else(|| Error::internal("a blob's record has a key that is no digest"))?;
                 let record = BlobRecord::decode(digest, value)?;
                 let Location::Physical(physical) = record.location else { continue };
-                self.renew(pin, Timestamp::now()).await?;
+                self.renew(pin, self.now()).await?;
                 match draft.blob(self.blobs.as_ref(), physical, record.size, &digest).await {
                     Ok(()) => {}
                     // Lost or cut short long before: no reason to leave the rest without a backup.

@@ -69,7 +69,7 @@ impl Registry {
     ) -> Result<()> {
         let key = lease_key(digest, package.id);
         let known = self.meta.get(&key).await?;
-        let ends = Timestamp::now().max(at).plus_seconds(self.settings().lease_ttl);
+        let ends = self.now().max(at).plus_seconds(self.settings().lease_ttl);
         let ends = known.as_ref().and_then(|value| lease_ends(value)).map_or(ends, |known| ends.max(known));
         batch.expect_equals(key.clone(), known);
         batch.put(key, lease_value(ends));

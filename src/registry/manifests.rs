@@ -1,5 +1,6 @@
 //! Manifests: put, get, list. A manifest, its edges, its tags and its events are one batch.
 
+mod list;
 mod put;
 
 pub(crate) use put::WANTING;

@@ -5,6 +5,7 @@ pub mod accounts;
 mod backup;
 mod blobs;
 pub mod bootstrap;
+mod clock;
 mod collect;
 mod events;
 mod facts;
@@ -44,6 +45,7 @@ pub use crate::store::backup::{Notes, check as check_backup};
 pub use backup::BackedUp;
 pub use blobs::Blob;
 pub use bootstrap::{FIRST_USER, FirstUser, generated_password};
+pub use clock::{Clocks, MachineClocks, Reading, Time, Trust};
 pub use collect::{Collected, CollectionFigures, CollectionState, Doomed, DryRun, Slice};
 pub use facts::Directory;
 pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
@@ -83,6 +85,7 @@ pub struct Registry {
     pub(crate) collection: Arc<collect::Collection>,
     pub(crate) scrubbing: Arc<scrub::Scrubbing>,
     pub(crate) sweeping: Arc<orphans::Sweeping>,
+    clock: Arc<clock::Clock>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -94,6 +97,16 @@ impl std::fmt::Debug for Registry {
 impl Registry {
     /// Opens the registry over its stores.
     pub fn open(meta: Arc<dyn MetadataStore>, blobs: Arc<dyn BlobStore>, settings: Settings) -> Result<Self> {
+        Self::with_clocks(meta, blobs, settings, Box::new(MachineClocks))
+    }
+
+    /// The same, by other clocks.
+    pub fn with_clocks(
+        meta: Arc<dyn MetadataStore>,
+        blobs: Arc<dyn BlobStore>,
+        settings: Settings,
+        clocks: Box<dyn Clocks>,
+    ) -> Result<Self> {
         let directory = Arc::new(Directory::new(Arc::clone(&meta), settings.anonymous_reads));
         Ok(Self {
             meta,
@@ -109,6 +122,7 @@ impl Registry {
             collection: Arc::default(),
             scrubbing: Arc::default(),
             sweeping: Arc::default(),
+            clock: Arc::new(clock::Clock::new(clocks)),
             anonymous_reads: settings.anonymous_reads,
             settings: Arc::new(RwLock::new(Arc::new(settings))),
         })
@@ -218,6 +232,10 @@ pub struct Settings {
     pub verify_reads: bool,
     /// How long bytes that nothing points at are kept, in seconds.
     pub orphan_grace: u64,
+    /// How far the clock may be from what it should show, in seconds.
+    pub clock_drift: u64,
+    /// How long the machine may have been off, in seconds; a clock further ahead after its restart is not believed.
+    pub clock_away: u64,
     /// Bytes of memory for hot blobs and manifests.
     pub hot_memory: u64,
     /// Bytes of memory for transfer buffers.
@@ -248,6 +266,8 @@ impl Default for Settings {
             scrub_every: 7 * 24 * 3600,
             verify_reads: false,
             orphan_grace: 24 * 3600,
+            clock_drift: 600,
+            clock_away: 7 * 24 * 3600,
             hot_memory: 24 << 20,
             transfer_memory: 40 << 20,
         }

@@ -1,6 +1,6 @@
 //! How the stores are doing, for health questions and the metrics page. No grant: nothing here is anybody's.
 
-use super::Registry;
+use super::{Registry, Trust};
 use crate::error::Result;
 
 impl Registry {
@@ -23,12 +23,14 @@ impl Registry {
     }
 
     /// What is going on here now: name, value.
-    pub fn activity(&self) -> [(&'static str, u64); 4] {
+    pub fn activity(&self) -> [(&'static str, u64); 5] {
         [
             ("uploads_at_work", self.sessions.at_work() as u64),
             ("transfer_buffers_used_bytes", self.buffers.used() as u64),
             ("transfer_buffers_idle_bytes", self.buffers.idle() as u64),
             ("hot_bytes", self.hot.bytes()),
+            // While it is 1, nothing is deleted by time.
+            ("clock_distrusted", u64::from(self.time().trust != Trust::Steady)),
         ]
     }
 }

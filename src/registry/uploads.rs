@@ -334,7 +334,7 @@ impl Receiver {
     /// Records how far a session came.
     async fn save(&self, old: &UploadRecord, mut new: UploadRecord) -> Result<UploadRecord> {
         let last = old.opened.plus_seconds(self.registry.settings().max_upload_time);
-        new.expires = Timestamp::now().plus_seconds(self.registry.settings().session_ttl).min(last);
+        new.expires = self.registry.now().plus_seconds(self.registry.settings().session_ttl).min(last);
         let mut batch = Batch::new();
         batch.replace(Some(old), Some(&new));
         batch.lazy = true;

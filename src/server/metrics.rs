@@ -18,7 +18,6 @@ use super::{
 use crate::{
     error::{Error, Result},
     http::Content,
-    model::Timestamp,
     registry::Registry,
 };
 
@@ -249,7 +248,7 @@ impl Metrics {
             figure("space_free_bytes", "Bytes free for uploads.", free as f64);
         }
         figure("space_reserve_bytes", "Free bytes below which uploads are refused.", reserve as f64);
-        for (name, help, value) in registry.collection_metrics(Timestamp::now()) {
+        for (name, help, value) in registry.collection_metrics(registry.now()) {
             figure(name, help, value);
         }
         for (name, help, value) in registry.scrub_metrics() {

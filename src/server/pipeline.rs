@@ -198,7 +198,7 @@ impl Pipeline {
             headers: parts.headers,
             site,
             address: record.address,
-            at: Timestamp::now(),
+            at: self.registry.now(),
             id: record.id.clone(),
         };
         enter(self, &ask, body, record).await

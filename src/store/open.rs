@@ -74,3 +74,6 @@ fn own(data: &Path) -> Result<Arc<File>> {
         Err(cause) => Err(cannot(cause.into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,3 +13,4 @@ mod people;
 mod server;
 mod support;
 mod tidy;
+mod upgrade;

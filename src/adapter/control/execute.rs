@@ -1,12 +1,12 @@
 //! Doing what a command asks.
 
-use super::{Answer, Command, Feed, Line, Outcome, backup, done, fsck, scrub};
+use super::{Answer, Command, Feed, Line, Outcome, backup, done, fsck, layout, scrub};
 use crate::{
     auth::{Caller, Grant, Manage, ManageOwner, Operate, Secret, TokenKind},
     error::{Error, Kind, Result, What},
     model::{OwnerName, PackageName, Role, Scope, Scopes, Timestamp, TokenId},
     registry::{
-        Registry,
+        Registry, Trust,
         accounts::NewUser,
         fsck::FsckOptions,
         generated_password,
@@ -16,7 +16,7 @@ use crate::{
 
 /// Runs a command as the operator; what it says while it runs goes to `feed`.
 pub async fn execute(registry: &Registry, command: Command, feed: Feed) -> Outcome {
-    let caller = Caller::operator(Timestamp::now(), "command-line".into());
+    let caller = Caller::operator(registry.now(), "command-line".into());
     let desk = Desk { registry, caller, feed };
     desk.run(command).await.map_err(|error| {
         if error.is_fault() {
@@ -88,9 +88,18 @@ impl Desk<'_> {
             Command::PackageGrant { package, principal, role } => {
                 self.package_grant(&package, &principal, role).await
             }
+            Command::ClockShow => self.clock_show(),
+            Command::ClockAccept => self.clock_accept().await,
+            Command::Export { package, into, archive } => {
+                let notes = |text: &str| self.progress(text);
+                layout::export(self.registry, &self.caller, &package, into, archive, &notes).await
+            }
+            Command::Import { package, from } => {
+                let notes = |text: &str| self.progress(text);
+                layout::import(self.registry, &self.caller, &package, from, &notes).await
+            }
             Command::Backup { into, verify } => {
-                // A line of progress that finds no room is followed by another.
-                let notes = |text: &str| drop(self.feed.try_send(Line::Progress(text.to_owned())));
+                let notes = |text: &str| self.progress(text);
                 backup::backup(self.registry, &self.caller, into, verify, &notes).await
             }
             Command::Scrub { now } => scrub::scrub(self.registry, &self.system()?, now, &self.feed).await,
@@ -105,6 +114,30 @@ impl Desk<'_> {
 
     fn system(&self) -> Result<Grant<Operate>> {
         self.registry.policy().authorize_system(&self.caller)
+    }
+
+    /// Says how far it is. A line that finds no room is followed by another.
+    fn progress(&self, text: &str) {
+        drop(self.feed.try_send(Line::Progress(text.to_owned())));
+    }
+
+    fn clock_show(&self) -> Result<Answer> {
+        match self.registry.time().trust {
+            Trust::Steady => done("the clock shows what it should"),
+            trust => {
+                let text = format!(
+                    "{trust}: nothing is deleted by time until it is right again, or until `packhouse clock accept`"
+                );
+                Err(Error::new(Kind::Precondition, text))
+            }
+        }
+    }
+
+    async fn clock_accept(&self) -> Result<Answer> {
+        match self.registry.accept_clock(&self.system()?).await? {
+            Trust::Steady => done("the clock shows what it should; there was nothing to accept"),
+            trust => done(format!("{trust}; it is accepted, and what is due by it is deleted from now on")),
+        }
     }
 
     pub(super) async fn owner(&self, name: &str) -> Result<Grant<ManageOwner>> {

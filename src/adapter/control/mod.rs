@@ -10,6 +10,7 @@ mod execute;
 mod fsck;
 mod gc;
 mod policy;
+mod layout;
 mod scrub;
 mod versions;
 
@@ -143,6 +144,26 @@ pub enum Command {
         principal: String,
         /// The role; `None` takes it away.
         role: Option<Role>,
+    },
+    /// Says whether the clock is believed.
+    ClockShow,
+    /// Believes the clock as it is.
+    ClockAccept,
+    /// Writes a package as an OCI image layout.
+    Export {
+        /// Which.
+        package: String,
+        /// Where to, absolute.
+        into: PathBuf,
+        /// Whether that is a tar archive, and not a folder.
+        archive: bool,
+    },
+    /// Reads one into a package.
+    Import {
+        /// Which.
+        package: String,
+        /// Where from, absolute: a folder or a tar archive.
+        from: PathBuf,
     },
     /// Makes a backup.
     Backup {

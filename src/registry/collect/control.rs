@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Kind, Result},
     model::{Digest, Timestamp},
     registry::{
-        Registry,
+        Registry, Trust,
         holds::is_open,
         records::{
             BlobRecord, Hold,
@@ -126,7 +126,7 @@ impl Registry {
     /// repeats it until there is no more, with one `until` for all of it, so that it comes to an end.
     ///
     /// # Errors
-    /// Unavailable while collection is paused, or the registry takes no changes.
+    /// Unavailable while collection is paused, the registry takes no changes, or the clock is not believed.
     pub async fn collect_now(&self, _: &Grant<Operate>, until: Timestamp, most: usize) -> Result<Slice> {
         let refuse = |text: &'static str| Err(Error::new(Kind::Unavailable, text));
         match self.collection_state().await? {
@@ -134,7 +134,12 @@ impl Registry {
             CollectionState::Paused => return refuse("collection is paused: packhouse gc --resume"),
             CollectionState::ReadOnly => return refuse("the registry is read-only and collects nothing"),
         }
-        let until = until.min(Timestamp::now());
+        let time = self.time();
+        if time.trust != Trust::Steady {
+            let text = format!("{}: nothing is collected before `packhouse clock accept`", time.trust);
+            return Err(Error::new(Kind::Unavailable, text));
+        }
+        let until = until.min(time.at);
         let mut done = Collected::default();
         let reviewed = self.review_some(until, None, most, &mut done).await;
         self.collection.count(&done);

@@ -13,7 +13,7 @@
 //! | meta | `t` token | [`TokenRecord`]; `i` hash, token and `T` user, kind, time, token: index |
 //! | meta | `k` number | a signing key |
 //! | meta | `r` kind, id | a revision of rights |
-//! | meta | `s` word | what the installation is; a pause of collection; when the trash was last emptied |
+//! | meta | `s` word | what the installation is; a pause of collection; when the trash was last emptied; the mark of the clock |
 //! | meta | `u` session | [`UploadRecord`]; `U` user, session: index |
 //! | meta | `y` `o`/`p` id | [`PolicyRecord`] of an owner or a package |
 //! | meta | `b` id | a pin: until when a backup holds back the purge of the trash |
@@ -38,6 +38,7 @@
 
 mod account;
 pub mod blob;
+pub(crate) mod clock;
 pub(crate) mod codec;
 mod deleted;
 mod manifest;

@@ -398,3 +398,47 @@ fn the_queues_of_collection_are_these_bytes() {
         assert_eq!(blob::review_in(&short), None);
     }
 }
+
+/// Values that no record stands behind.
+#[test]
+fn numbers_and_marks_are_these_bytes() {
+    let at = Timestamp(0x0102);
+    for (value, read) in [
+        (blob::lease_value(at), blob::lease_ends as fn(&[u8]) -> Option<Timestamp>),
+        (pin::pin_value(at), pin::pin_ends),
+    ] {
+        assert_eq!(value.as_ref(), bytes("0000000000000102"));
+        assert_eq!(read(&value), Some(at));
+        assert_eq!((read(&value[1..]), read(&[])), (None, None));
+    }
+    let (digest, package, key) = (sha256("a1"), PackageId(1), PhysicalKey([0xcd; 16]));
+    let own = format!("01 {}", "a1".repeat(32));
+    for (found, space, golden) in [
+        (blob::lease_key(&digest, package), Space::Refs, format!("'r' {own} 00 0000000000000001")),
+        (blob::last_lease_key(package), Space::Refs, "'l' 0000000000000001".into()),
+        (blob::wanting(package, &digest), Space::Refs, format!("'W' 0000000000000001 {own}")),
+        (blob::review_key(at, &digest), Space::Queue, format!("'q' 0000000000000102 {own}")),
+        (blob::trash_key(at, key), Space::Queue, format!("'t' 0000000000000102 {}", "cd".repeat(16))),
+        (BlobRecord::inline_key(&digest), Space::Inline, format!("'i' {own}")),
+        (ManifestRecord::body_key(package, &digest), Space::Doc, format!("'c' 0000000000000001 {own}")),
+        (
+            ManifestRecord::purge_key(at, package, &digest),
+            Space::Queue,
+            format!("'m' 0000000000000102 0000000000000001 {own}"),
+        ),
+        (TagRecord::arrivals(package, &digest), Space::Doc, format!("'a' 0000000000000001 {own}")),
+        (pin::pin_key([0xab; 16]), Space::Meta, format!("'b' {}", "ab".repeat(16))),
+        (clock::mark_key(), Space::Meta, "'sclock' 00".into()),
+    ] {
+        assert_eq!(
+            (found.space, hex::encode(&found.bytes)),
+            (space, hex::encode(bytes(&golden))),
+            "{golden}"
+        );
+    }
+    // A counter, as every store writes it.
+    assert_eq!(crate::store::counter(Some(&Bytes::from(bytes("0000000000000102")))), 0x0102);
+
+    let mark = clock::Mark { at: 1, running: 2, boot: "b".into() };
+    golden(&mark, &mark.encode(), "01 '{\"at\":1,\"running\":2,\"boot\":\"b\"}'", clock::Mark::decode);
+}

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use super::{Chunk, INLINE_MAX, Receiver};
 use crate::{
     error::{Error, Kind, Result, What},
-    model::{Hasher, PhysicalKey, Timestamp},
+    model::{Hasher, PhysicalKey},
     registry::records::{Held, UploadRecord},
     store::BlobWriter,
 };
@@ -167,7 +167,7 @@ impl Receiver {
             let text = format!("a blob may have at most {} bytes here", settings.max_blob);
             return Err(Error::new(Kind::TooLarge(What::Blob), text));
         }
-        if Timestamp::now() > old.opened.plus_seconds(settings.max_upload_time) {
+        if self.registry.now() > old.opened.plus_seconds(settings.max_upload_time) {
             return Err(Error::new(
                 Kind::Timeout,
                 "the upload took longer than is allowed from its first byte on",

@@ -1,5 +1,6 @@
 //! Backups of the real daemon, and what comes of them.
 
+mod layouts;
 mod refusals;
 mod running;
 

@@ -91,6 +91,7 @@ fn what_was_acknowledged_before_a_backup_began_is_in_it() {
         let restored = restored(backup);
         // With the token of the original: tokens and keys are in the backup.
         all_there(&restored, &client, expected);
+        restored.admin_ok(&["fsck", "--deep"]);
     }
     // The folder itself means the newest.
     all_there(&restored(&into), &client, &taken[2]);
