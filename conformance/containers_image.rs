@@ -9,6 +9,7 @@ use crate::images::images;
 pub const CASES: &[Case] = &[
     Case { name: "skopeo", needs: &["skopeo"], seconds: 120, mode: HTTP, run: skopeo },
     Case { name: "skopeo-tls", needs: &["skopeo"], seconds: 120, mode: TLS, run: skopeo },
+    Case { name: "skopeo-layouts", needs: &["skopeo"], seconds: 120, mode: HTTP, run: layouts },
     Case { name: "podman", needs: &["podman"], seconds: 180, mode: HTTP, run: podman },
     Case { name: "podman-tls", needs: &["podman"], seconds: 180, mode: TLS, run: podman },
     Case { name: "podman-anonymous", needs: &["podman", "skopeo"], seconds: 120, mode: HTTP, run: anonymous },
@@ -27,6 +28,34 @@ pub fn trust(hub: &Hub, prefix: &str) -> String {
 pub fn login<'a>(hub: &Hub<'a>, program: &str, secret: &str) -> Cmd<'a> {
     let cmd = hub.ctx.cmd(program).args(["login", "-u", USER, "--password-stdin"]);
     cmd.arg(trust(hub, "")).arg(&hub.host).input(secret)
+}
+
+/// What is imported, exported and imported again is what skopeo wrote and reads.
+fn layouts(ctx: &Ctx) -> Result {
+    let (images, hub) = (images(ctx)?, Hub::start(ctx)?);
+    let shown = |path: &Path| path.display().to_string();
+    let (out, tar) = (ctx.path("out"), ctx.path("out.tar"));
+    let (again, its) = (ctx.path("again"), ctx.path("its.tar"));
+    hub.cli(&["import", "acme/app", &shown(&images.layout)], "")?;
+    hub.cli(&["export", "acme/app", &shown(&out)], "")?;
+    hub.cli(&["export", "acme/app", "--tar", &shown(&tar)], "")?;
+    let copy =
+        |args: &[&str]| ctx.cmd("skopeo").args(["copy", "--all", "--preserve-digests"]).args(args).run();
+    for (from, name, digest) in [
+        (format!("oci:{}", out.display()), "app", &images.app),
+        (format!("oci-archive:{}", tar.display()), "multi", &images.multi),
+    ] {
+        let reference = format!("{from}:{name}");
+        let raw = ctx.cmd("skopeo").args(["inspect", "--raw", &reference]).run()?;
+        same(name, crate::http::digest(raw.stdout.as_bytes()), digest.clone())?;
+        copy(&[&reference, &format!("oci:{}:{name}", again.display())])?;
+    }
+    copy(&[&format!("oci:{}:multi", again.display()), &format!("oci-archive:{}:multi", its.display())])?;
+    hub.cli(&["import", "acme/back", &shown(&its)], "")?;
+    login(&hub, "skopeo", &hub.token).run()?;
+    let back = format!("docker://{}:multi", hub.repo("back"));
+    let inspect = ctx.cmd("skopeo").args(["inspect", &trust(&hub, ""), "--raw", &back]).run()?;
+    same("the index that came back", crate::http::digest(inspect.stdout.as_bytes()), images.multi.clone())
 }
 
 fn skopeo(ctx: &Ctx) -> Result {

@@ -8,7 +8,11 @@ use std::{
 use clap::Args;
 
 use super::{Place, admin};
-use crate::{adapter::control::Command, error::Result, store::backup};
+use crate::{
+    adapter::control::Command,
+    error::Result,
+    store::backup::{self, Damaged},
+};
 
 /// What `packhouse backup` takes.
 #[derive(Args)]
@@ -30,6 +34,10 @@ pub(super) struct Restore {
     /// Read the whole backup, compare every digest, and write nothing
     #[arg(long)]
     check: bool,
+    /// Leave out blobs that are damaged in the backup, and name them, instead of refusing; whoever pushes one again repairs
+    /// it. Damaged metadata is refused in any case
+    #[arg(long, conflicts_with = "check")]
+    skip_damaged: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -103,25 +111,32 @@ pub(super) fn backup(options: &Backup) -> ExitCode {
 
 pub(super) fn restore(options: &Restore) -> ExitCode {
     match restored(options) {
-        Ok(absent) if absent.is_empty() => ExitCode::SUCCESS,
-        Ok(absent) => {
-            admin::complain(&format!(
-                "these blobs could not be read when the backup was made, and are not in it:\n  {}",
-                absent.join("\n  ")
-            ));
-            ExitCode::FAILURE
+        Ok(found) => {
+            if !found.absent.is_empty() {
+                admin::complain(&format!(
+                    "{} blobs could not be read when the backup was made, and are not in it:\n  {}",
+                    found.totals.absent,
+                    found.absent.join("\n  ")
+                ));
+            }
+            if !found.damaged.is_empty() {
+                admin::complain(&format!("{} blobs are damaged and were left out", found.damaged.len()));
+            }
+            let whole = found.absent.is_empty() && found.damaged.is_empty();
+            if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => failed(&error),
     }
 }
 
-fn restored(options: &Restore) -> Result<Vec<String>> {
+fn restored(options: &Restore) -> Result<backup::Checked> {
     let began = std::time::Instant::now();
     let (found, verb) = if options.check {
         (backup::check(&options.folder, &admin::complain)?, "is good")
     } else {
         let data = options.place.load()?.server.data;
-        (backup::restore(&options.folder, &data, &admin::complain)?, "is restored")
+        let damaged = if options.skip_damaged { Damaged::LeaveOut } else { Damaged::Refuse };
+        (backup::restore(&options.folder, &data, damaged, &admin::complain)?, "is restored")
     };
     admin::complain(&format!(
         "{} {verb}: {} blobs and {} metadata files, {} bytes, every digest compared; taken {}; {:.1} s",
@@ -132,7 +147,7 @@ fn restored(options: &Restore) -> Result<Vec<String>> {
         crate::model::Timestamp(found.head.begun),
         began.elapsed().as_secs_f64(),
     ));
-    Ok(found.absent)
+    Ok(found)
 }
 
 fn failed(error: &crate::error::Error) -> ExitCode {

@@ -103,15 +103,19 @@ impl Registry {
                 let record = BlobRecord::decode(digest, value)?;
                 let Location::Physical(physical) = record.location else { continue };
                 self.renew(pin, self.now()).await?;
+                // Known to be damaged: its bytes are no use to whoever restores.
+                if record.quarantine.is_some() {
+                    draft.absent(physical, record.size, &digest)?;
+                    note(&mut absent, digest);
+                    continue;
+                }
                 match draft.blob(self.blobs.as_ref(), physical, record.size, &digest).await {
                     Ok(()) => {}
                     // Lost or cut short long before: no reason to leave the rest without a backup.
                     Err(error) if error.kind() == Kind::Internal => {
                         tracing::error!(%digest, %error, "a blob cannot be backed up");
                         draft.absent(physical, record.size, &digest)?;
-                        if absent.len() < 100 {
-                            absent.push(digest);
-                        }
+                        note(&mut absent, digest);
                     }
                     Err(error) => return Err(error),
                 }
@@ -173,6 +177,13 @@ impl Registry {
     pub(crate) async fn pinned(&self, at: Timestamp) -> Result<bool> {
         let pins = self.meta.scan(&pins(), None, 64).await?;
         Ok(pins.iter().any(|(_, value)| holds(value, at)))
+    }
+}
+
+/// Keeps the first few.
+fn note(absent: &mut Vec<Digest>, digest: Digest) {
+    if absent.len() < 100 {
+        absent.push(digest);
     }
 }
 

@@ -27,7 +27,7 @@ use rustix::{fs::FlockOperation, io::Errno};
 use serde::{Deserialize, Serialize};
 
 pub use manifest::{Head, Totals};
-pub use restore::{Checked, check, restore};
+pub use restore::{Checked, Damaged, check, restore};
 
 use self::manifest::{BlobEntry, FileEntry, ListWriter};
 use super::{BlobStore, OpenBlob, directory::sync_folder};
@@ -61,8 +61,11 @@ fn unusable(path: &Path, cause: io::Error) -> Error {
     Error::new(kind, format!("{} cannot be used", path.display())).because(cause)
 }
 
+/// Set apart from disks that cannot be used: what is in the backup is not what was written.
+const DAMAGED: Kind = Kind::Conflict(What::Blob);
+
 fn damaged(why: &str) -> Error {
-    Error::new(Kind::Unavailable, format!("the backup is damaged: {why}"))
+    Error::new(DAMAGED, format!("the backup is damaged: {why}"))
 }
 
 fn create_file(path: &Path) -> io::Result<File> {

@@ -8,12 +8,12 @@ use std::{
 };
 
 use super::{
-    Head, Notes, PARTIAL, Totals, apart, create_file, damaged, finished, folder_of, make,
+    DAMAGED, Head, Notes, PARTIAL, Totals, apart, create_file, damaged, finished, folder_of, make,
     manifest::{self, Line, NAME},
     unusable,
 };
 use crate::{
-    error::{Error, Kind, Result, What},
+    error::{Error, Result, What},
     model::{Digest, Hasher},
     store::format,
 };
@@ -29,6 +29,17 @@ pub struct Checked {
     pub totals: Totals,
     /// Digests of blobs that were recorded and could not be read when it was made, the first few of them.
     pub absent: Vec<String>,
+    /// What is wrong with blobs that were left out because they are damaged.
+    pub damaged: Vec<String>,
+}
+
+/// What becomes of a blob that is damaged in the backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damaged {
+    /// It ends the restore.
+    Refuse,
+    /// It is left out; its record stays, and whoever pushes it again repairs it.
+    LeaveOut,
 }
 
 /// Where one backup lies.
@@ -58,7 +69,7 @@ fn find(source: &Path) -> Result<Found> {
 /// # Errors
 /// Unavailable, with the file and its digest, at the first thing that is not as it was written.
 pub fn check(source: &Path, notes: Notes<'_>) -> Result<Checked> {
-    walk(&find(source)?, None, notes)
+    walk(&find(source)?, None, Damaged::Refuse, notes)
 }
 
 /// Makes a backup a data folder, which must be absent or empty. Blocks.
@@ -66,7 +77,7 @@ pub fn check(source: &Path, notes: Notes<'_>) -> Result<Checked> {
 /// # Errors
 /// Invalid when the folder holds anything, or when one folder lies in the other; unavailable when the backup is damaged or
 /// of a newer release. What was written by then is a folder that no daemon opens.
-pub fn restore(source: &Path, data: &Path, notes: Notes<'_>) -> Result<Checked> {
+pub fn restore(source: &Path, data: &Path, damaged: Damaged, notes: Notes<'_>) -> Result<Checked> {
     let found = find(source)?;
     apart(data, &found.root)?;
     // The list first: whoever gives the wrong folder, or one cut short, keeps an untouched data folder.
@@ -80,7 +91,7 @@ pub fn restore(source: &Path, data: &Path, notes: Notes<'_>) -> Result<Checked> 
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(data, private).map_err(|cause| unusable(data, cause))?;
     format::begin_restore(data)?;
-    let checked = walk(&found, Some(data), notes)?;
+    let checked = walk(&found, Some(data), damaged, notes)?;
     // Everything at once, names and bytes, and only then the file that makes it an installation.
     let synced = File::open(data).and_then(|folder| Ok(rustix::fs::syncfs(&folder)?));
     synced.map_err(|cause| unusable(data, cause))?;
@@ -91,7 +102,7 @@ pub fn restore(source: &Path, data: &Path, notes: Notes<'_>) -> Result<Checked> 
     Ok(checked)
 }
 
-fn walk(found: &Found, into: Option<&Path>, notes: Notes<'_>) -> Result<Checked> {
+fn walk(found: &Found, into: Option<&Path>, damage: Damaged, notes: Notes<'_>) -> Result<Checked> {
     let (head, totals) = manifest::check(&found.folder)?;
     let (_, lines) = manifest::open(&found.folder)?;
     if let Some(data) = into {
@@ -100,7 +111,7 @@ fn walk(found: &Found, into: Option<&Path>, notes: Notes<'_>) -> Result<Checked>
             make(&data.join("blobs").join(hex::encode([first])))?;
         }
     }
-    let mut absent = Vec::new();
+    let (mut absent, mut left_out) = (Vec::new(), Vec::new());
     let mut pace = Pace { notes, said: Instant::now(), bytes: 0, of: totals.bytes };
     for line in lines {
         match line? {
@@ -118,7 +129,17 @@ fn walk(found: &Found, into: Option<&Path>, notes: Notes<'_>) -> Result<Checked>
                 let key = entry.key()?;
                 let from = folder_of(&found.root, key).join(key.to_string());
                 let to = into.map(|data| folder_of(data, key).join(key.to_string()));
-                carry(&from, to.as_deref(), entry.size, &entry.digest)?;
+                match (carry(&from, to.as_deref(), entry.size, &entry.digest), damage) {
+                    (Err(error), Damaged::LeaveOut) if error.kind() == DAMAGED => {
+                        // What was written of it must not pass for it.
+                        if let Some(to) = to {
+                            remove(&to)?;
+                        }
+                        notes(error.public());
+                        left_out.push(error.public().to_owned());
+                    }
+                    (result, _) => result?,
+                }
                 pace.add(entry.size);
             }
             Line::Absent(entry) if absent.len() < 100 => absent.push(entry.digest),
@@ -127,7 +148,14 @@ fn walk(found: &Found, into: Option<&Path>, notes: Notes<'_>) -> Result<Checked>
             Line::Backup(_) | Line::End(_) => {}
         }
     }
-    Ok(Checked { folder: found.folder.clone(), head, totals, absent })
+    Ok(Checked { folder: found.folder.clone(), head, totals, absent, damaged: left_out })
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(unusable(path, cause)),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a file, compares it with what the list says, and writes it to another place if there is one.
@@ -142,7 +170,7 @@ fn carry(from: &Path, to: Option<&Path>, size: u64, digest: &str) -> Result<()> 
     if stored != size {
         return Err(wrong(&format!("holds {stored} bytes, not {size}")));
     }
-    let fail = |cause| to.map_or_else(|| Error::new(Kind::Internal, "no file"), |to| unusable(to, cause));
+    let fail = |cause| unusable(to.unwrap_or(from), cause);
     let mut copy = to.map(create_file).transpose().map_err(fail)?;
     let mut hasher = Hasher::new(wanted.algorithm());
     let mut buffer = vec![0; 256 << 10];

@@ -1,4 +1,4 @@
-//! One package as an OCI image layout, out of one registry and into another, and read by others' tools.
+//! One package as an OCI image layout, out of one registry and into another. Others' tools read it in `conformance`.
 
 use std::{path::Path, process::Command};
 
@@ -137,39 +137,4 @@ fn a_layout_that_lies_is_refused() {
     }
     std::fs::write(&index, &good).unwrap();
     said(&server.admin(&["import", "ada/app", text(&layout)]), 0);
-}
-
-/// skopeo reads what is exported, and what skopeo wrote is imported. Installed by `make clients`; where it is not, the
-/// conformance run has it.
-#[test]
-fn skopeo_reads_and_writes_it() {
-    if Command::new("skopeo").arg("--version").output().is_err() {
-        return;
-    }
-    let skopeo = |args: &[&str]| {
-        let output = Command::new("skopeo").args(["--insecure-policy", "copy"]).args(args).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
-    let server = Server::start();
-    let client = server.signed_in("ada");
-    let all = publish(&client, "ada/app");
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    server.admin_ok(&["export", "ada/app", text(&at("layout"))]);
-    server.admin_ok(&["export", "ada/app", "--tar", text(&at("app.tar"))]);
-    // With a gzip layer it would unpack; noise stays as it is.
-    skopeo(&[
-        "--preserve-digests",
-        &format!("oci:{}:v1", text(&at("layout"))),
-        &format!("dir:{}", text(&at("dir"))),
-    ]);
-    assert_eq!(std::fs::read(at("dir/manifest.json")).unwrap(), bytes(&all[0].1));
-    let (from, to) = (
-        format!("oci-archive:{}:v1", text(&at("app.tar"))),
-        format!("oci-archive:{}:again", text(&at("its.tar"))),
-    );
-    skopeo(&["--preserve-digests", &from, &to]);
-    server.admin_ok(&["import", "ada/back", text(&at("its.tar"))]);
-    let back = client.get("/v2/ada/back/manifests/again").expect(200);
-    assert_eq!(back.body, bytes(&all[0].1));
 }

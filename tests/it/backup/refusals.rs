@@ -119,6 +119,17 @@ fn a_damaged_backup_names_what_is_damaged() {
     damage(&manifest, &other("\"data\":1", "\"data\":9"), &["data format 9", "newer"]);
     said(&packhouse(&["restore", "--check", text(&into)]), 0);
 
+    // Who has nothing else restores the rest.
+    let good = std::fs::read(&blob).unwrap();
+    std::fs::remove_file(&blob).unwrap();
+    std::fs::write(&blob, [&good[1..], b"x"].concat()).unwrap();
+    let rest = said(&packhouse(&["restore", text(&into), "--data", text(&data), "--skip-damaged"]), 1);
+    assert!(rest.contains(digest) && rest.contains("1 blobs are damaged and were left out"), "{rest}");
+    assert_eq!(files(&data.join("blobs")).len(), 2);
+    said(&packhouse(&["user", "list", "--data", text(&data)]), 0);
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::write(&blob, &good).unwrap();
+
     std::fs::remove_file(&blob).unwrap();
     let gone = said(&packhouse(&["restore", "--check", text(&into)]), 1);
     assert!(gone.contains("is missing") && gone.contains(digest), "{gone}");
