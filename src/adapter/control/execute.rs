@@ -40,6 +40,7 @@ pub(super) fn table<const N: usize>(columns: [&str; N], rows: Vec<[String; N]>) 
 
 impl Desk<'_> {
     async fn run(&self, command: Command) -> Result<Answer> {
+        let notes = |text: &str| self.progress(text);
         match command {
             Command::UserAdd { name, admin, password } => self.user_add(&name, admin, password).await,
             Command::UserPassword { name, password } => {
@@ -91,15 +92,12 @@ impl Desk<'_> {
             Command::ClockShow => self.clock_show(),
             Command::ClockAccept => self.clock_accept().await,
             Command::Export { package, into, archive } => {
-                let notes = |text: &str| self.progress(text);
                 layout::export(self.registry, &self.caller, &package, into, archive, &notes).await
             }
             Command::Import { package, from } => {
-                let notes = |text: &str| self.progress(text);
                 layout::import(self.registry, &self.caller, &package, from, &notes).await
             }
             Command::Backup { into, verify } => {
-                let notes = |text: &str| self.progress(text);
                 backup::backup(self.registry, &self.caller, into, verify, &notes).await
             }
             Command::Scrub { now } => scrub::scrub(self.registry, &self.system()?, now, &self.feed).await,

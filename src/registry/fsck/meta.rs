@@ -36,8 +36,6 @@ impl Check<'_> {
             tag::PIN => f.skip(16),
             tag::POLICY => f.skip(9),
             tag::SIGNING_KEY => f.skip(4),
-            // What a backup that broke off left behind ends by itself.
-            tag::PIN => f.skip(16),
             tag::REVISION => return Ok(self.revision(key, value, f)),
             // Settings of the installation: each is read by whoever owns it.
             tag::SETTING => f.text().map(|_| ()),

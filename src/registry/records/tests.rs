@@ -421,11 +421,6 @@ fn numbers_and_marks_are_these_bytes() {
         (blob::trash_key(at, key), Space::Queue, format!("'t' 0000000000000102 {}", "cd".repeat(16))),
         (BlobRecord::inline_key(&digest), Space::Inline, format!("'i' {own}")),
         (ManifestRecord::body_key(package, &digest), Space::Doc, format!("'c' 0000000000000001 {own}")),
-        (
-            ManifestRecord::purge_key(at, package, &digest),
-            Space::Queue,
-            format!("'m' 0000000000000102 0000000000000001 {own}"),
-        ),
         (TagRecord::arrivals(package, &digest), Space::Doc, format!("'a' 0000000000000001 {own}")),
         (pin::pin_key([0xab; 16]), Space::Meta, format!("'b' {}", "ab".repeat(16))),
         (clock::mark_key(), Space::Meta, "'sclock' 00".into()),

@@ -85,6 +85,8 @@ async fn a_folder_of_0_1_0_opens_and_serves_all_it_holds() {
     anybody.get("/v2/acme/app/manifests/old").expect(404);
     anybody.get(&format!("/v2/ada/pending/blobs/{}", sha256(b"leased"))).expect(401);
 
+    server.admin_ok(&["fsck", "--deep"]);
+
     // Passwords and signing keys are good: the challenge's way, and then a push.
     let scope = "service=x&scope=repository:acme/app:pull,push";
     let signed = anybody.basic("bob", "correct horse battery").get(&format!("/token?{scope}")).expect(200);
