@@ -11,6 +11,7 @@ mod fsck;
 mod gc;
 mod layout;
 mod policy;
+mod layout;
 mod scrub;
 mod versions;
 
