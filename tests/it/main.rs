@@ -6,6 +6,7 @@
 mod authz;
 mod backup;
 mod collect;
+mod disk;
 mod durability;
 mod kept;
 mod oci;
