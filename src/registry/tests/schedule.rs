@@ -23,7 +23,7 @@ impl Turns {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let length = waiting.len() as u64;
         let again = waiting.iter().position(|(task, _)| *task == last);
-        let stays = (lot >> 32) % steps != 0;
+        let stays = !(lot >> 32).is_multiple_of(steps);
         let by_lot = usize::try_from(lot % length).unwrap();
         let (task, turn) = waiting.remove(again.filter(|_| stays).unwrap_or(by_lot));
         // Whoever waited may have been dropped.
@@ -53,7 +53,7 @@ pub(super) async fn side_by_side<T: Send + 'static>(
     let running: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
     let mut lot = seed | 1;
     // From a change of tasks at nearly every call to long stretches of one.
-    let steps = 1 << (seed >> 7) % 6;
+    let steps = 1 << ((seed >> 7) % 6);
     let mut last = None;
     for step in 0.. {
         assert!(step < 100_000, "the tasks come to no end");

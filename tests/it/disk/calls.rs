@@ -144,6 +144,8 @@ fn a_slow_sync_holds_up_no_reader() {
 fn without_descriptors_it_refuses_and_recovers() {
     let server = Server::start();
     let kept = Kept::push(&server);
+    // The files of what is read from here on are open.
+    kept.is_there();
     let pid = server.pid().to_string();
     let limit = |soft: &str| {
         run(std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={soft}:")]))
