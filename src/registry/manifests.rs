@@ -53,15 +53,25 @@ impl Registry {
     /// Finds a manifest by tag or digest.
     pub async fn stat_manifest(&self, grant: &Grant<Pull>, reference: &Reference) -> Result<ManifestHead> {
         let package = grant.target().id;
-        let digest = match reference {
-            Reference::Digest(digest) => *digest,
-            Reference::Tag(tag) => {
-                self.tag_record(package, tag).await?.ok_or_else(|| unknown_manifest(reference))?.digest
+        let mut tagged = None;
+        // The tag and the record are two reads: a tag that moved in between, away from a manifest that then went, is read
+        // again. One that still names the same manifest names none.
+        for _ in 0..16 {
+            let digest = match reference {
+                Reference::Digest(digest) => *digest,
+                Reference::Tag(tag) => {
+                    self.tag_record(package, tag).await?.ok_or_else(|| unknown_manifest(reference))?.digest
+                }
+            };
+            let record = self.manifest_record(package, &digest).await?;
+            if let Some(record) = record.filter(|record| record.deleted.is_none()) {
+                return Ok(ManifestHead { digest, media_type: record.media_type, size: record.size });
             }
-        };
-        let record = self.manifest_record(package, &digest).await?.filter(|record| record.deleted.is_none());
-        let record = record.ok_or_else(|| unknown_manifest(reference))?;
-        Ok(ManifestHead { digest, media_type: record.media_type, size: record.size })
+            if matches!(reference, Reference::Digest(_)) || tagged.replace(digest) == Some(digest) {
+                break;
+            }
+        }
+        Err(unknown_manifest(reference))
     }
 
     /// The bytes of a manifest that [`Self::stat_manifest`] found under the same grant.

@@ -3,6 +3,9 @@
 mod bench;
 mod cancel;
 mod invariants;
+mod model;
+mod schedule;
+mod sessions;
 mod steps;
 
 use std::sync::Arc;

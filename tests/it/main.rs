@@ -7,6 +7,7 @@ mod authz;
 mod backup;
 mod collect;
 mod damage;
+mod disk;
 mod durability;
 mod kept;
 mod oci;

@@ -195,7 +195,7 @@ impl World {
 
     pub(super) fn ada(&self) -> Caller {
         let caller = Caller::anonymous(self.at, "test".into());
-        Caller { actor: Actor::User(self.ada), ..caller }
+        Caller { actor: Actor::User(self.ada), sign_in: Some(0), ..caller }
     }
 
     pub(super) async fn grant<A: Action<Target = PackageTarget>>(&self, name: &str) -> Result<Grant<A>> {

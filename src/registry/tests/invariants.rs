@@ -155,11 +155,13 @@ impl Parts {
     }
 }
 
-/// Bytes that nothing points at. After a crash there may be some, for a scrub; while a process runs, none.
+/// Bytes and names that do not fit. Of bytes that nothing points at: after a crash there may be some, for a scrub; while a process runs, none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Orphans {
     pub(super) uploads: BTreeSet<PhysicalKey>,
     pub(super) published: BTreeSet<PhysicalKey>,
+    /// What sessions name and is not there: a power cut may take the name of an upload, and nothing else may.
+    pub(super) lost: BTreeSet<PhysicalKey>,
 }
 
 /// Checks every rule; says what nothing points at.
@@ -183,6 +185,8 @@ pub(super) fn check(stored: &Stored) -> Orphans {
     });
     let known: BTreeSet<_> = records.chain(parts.trash.iter().copied()).collect();
     let mut orphans = Orphans::default();
+    let is_there = |key: &PhysicalKey| stored.uploads.contains_key(key) || stored.published.contains_key(key);
+    orphans.lost.extend(named.iter().filter(|key| !is_there(key)));
     orphans.uploads.extend(stored.uploads.keys().filter(|key| !named.contains(key)));
     // A session whose commit failed may still name bytes that have their lasting name.
     orphans

@@ -6,7 +6,7 @@ use super::{Receiver, failed, unknown_upload};
 use crate::{
     auth::{Grant, Push},
     error::{Error, Kind, Result, What},
-    model::{Digest, Hasher},
+    model::{Digest, Hasher, PhysicalKey},
     registry::{
         records::{
             BlobRecord, Held, Location, UploadRecord,
@@ -84,7 +84,7 @@ impl Receiver {
         let location = match record.held {
             Held::Row(_) => Location::Inline,
             Held::File(key) => {
-                match self.registry.blobs.publish(key, record.offset).await {
+                match self.publish(key, record).await {
                     // An earlier try could not make the name durable and gave the bytes up: the client sends them again.
                     Err(error) if let (Kind::Offset { .. }, Some(row)) = (error.kind(), stored) => {
                         self.restart(row).await?;
@@ -115,6 +115,19 @@ impl Receiver {
         }
         let text = "too many clients are writing this blob at once; try again";
         Err(Error::new(Kind::Unavailable, text).into())
+    }
+
+    /// Gives the session's bytes their lasting name. More of them lie there than the row says if an earlier request failed
+    /// and could not take back what it had written: that is cut off first.
+    async fn publish(&self, key: PhysicalKey, record: &UploadRecord) -> Result<()> {
+        match self.registry.blobs.publish(key, record.offset).await {
+            Err(error) if error.kind() == Kind::Internal => {}
+            other => return other,
+        }
+        let hasher = Hasher::restore(&record.hash)
+            .ok_or_else(|| Error::internal("the hash state of an upload was written by another version"))?;
+        self.registry.blobs.write(key, record.offset, hasher).await?.sync().await?;
+        self.registry.blobs.publish(key, record.offset).await
     }
 
     /// The batch that makes the session's bytes a blob.

@@ -53,9 +53,12 @@ impl Receiver {
             return Err(out_of_order(row.offset));
         }
         let mut intake = Intake { sink: self.open(&row).await?, row, stored };
-        match self.fill(&mut intake, &mut chunk).await {
-            Ok(outcome) => {
-                let new = settle(&intake.row, intake.sink).await?;
+        let settled = match self.fill(&mut intake, &mut chunk).await {
+            Ok(outcome) => settle(&intake.row, &mut intake.sink).await.map(|new| (new, outcome)),
+            Err(error) => Err(error),
+        };
+        match settled {
+            Ok((new, outcome)) => {
                 let offset = new.offset;
                 Ok(Received { row: intake.row, new, outcome: outcome.map(|()| offset) })
             }
@@ -178,18 +181,18 @@ impl Receiver {
 }
 
 /// Waits until all that arrived is synced; what the row may claim from then on.
-async fn settle(old: &UploadRecord, sink: Sink) -> Result<UploadRecord> {
+async fn settle(old: &UploadRecord, sink: &mut Sink) -> Result<UploadRecord> {
     let mut new = old.clone();
     match sink {
         Sink::Row(bytes, hasher) => {
             new.offset = bytes.len() as u64;
-            new.held = Held::Row(bytes.freeze());
+            new.held = Held::Row(bytes.split().freeze());
             new.hash = hasher.save().into();
         }
-        Sink::File(key, mut writer) => {
+        Sink::File(key, writer) => {
             let written = writer.sync().await?;
             new.offset = written.offset;
-            new.held = Held::File(key);
+            new.held = Held::File(*key);
             new.hash = written.hasher.save().into();
         }
     }

@@ -28,6 +28,8 @@ pub struct Server {
     pub metrics: String,
     folder: TempDir,
     settings: Vec<(String, String)>,
+    /// What a shell does first, in a mount namespace of the daemon's own: it mounts the data folder.
+    mounts: Option<String>,
 }
 
 impl Server {
@@ -43,6 +45,19 @@ impl Server {
 
     /// A daemon over the data folder `data` in a folder that is there.
     pub fn of(folder: TempDir, settings: &[(&str, &str)]) -> Self {
+        Self::made(folder, settings, None)
+    }
+
+    /// A daemon whose data folder a shell command mounts before, given the folder above it and the data folder. The mount
+    /// is seen by the daemon alone and ends with it; needs root.
+    pub fn on(settings: &[(&str, &str)], mounts: impl FnOnce(&Path) -> String) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mounts = mounts(folder.path());
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        Self::made(folder, settings, Some(mounts))
+    }
+
+    fn made(folder: TempDir, settings: &[(&str, &str)], mounts: Option<String>) -> Self {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let mut server = Self {
             child: Mutex::new(None),
@@ -50,6 +65,7 @@ impl Server {
             metrics: String::new(),
             folder,
             settings,
+            mounts,
         };
         server.boot();
         server
@@ -78,7 +94,15 @@ impl Server {
             .open(self.folder.path().join("log"))
             .unwrap();
         let metrics = free_port();
-        let mut command = Command::new(PROGRAM);
+        let mut command = match &self.mounts {
+            None => Command::new(PROGRAM),
+            Some(script) => {
+                // Each step becomes the next, so the child's number is the daemon's.
+                let mut command = Command::new("unshare");
+                command.args(["-m", "sh", "-c", &format!("{script} && exec \"$@\""), "sh", PROGRAM]);
+                command
+            }
+        };
         command.args(["serve", "--listen", "127.0.0.1:0", "--metrics-listen", &metrics]);
         command.arg("--data").arg(self.data());
         command.arg("--admin-password-file").arg(self.folder.path().join("admin-password"));
@@ -142,13 +166,23 @@ impl Server {
         }
     }
 
+    /// A command that sees the files the daemon sees.
+    pub fn inside(&self, program: &str) -> Command {
+        if self.mounts.is_none() {
+            return Command::new(program);
+        }
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.pid().to_string(), "-m", program]);
+        command
+    }
+
     /// Runs an administration command against this daemon's folder.
     pub fn admin(&self, args: &[&str]) -> Output {
         self.admin_with(args, "")
     }
 
     pub fn admin_with(&self, args: &[&str], input: &str) -> Output {
-        let mut command = Command::new(PROGRAM);
+        let mut command = self.inside(PROGRAM);
         command.args(args).arg("--data").arg(self.data());
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -2,7 +2,7 @@
 
 use std::{
     io::Read as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -22,11 +22,27 @@ pub struct Strace {
 impl Strace {
     /// Follows every thread of a daemon; `Err` says why that is not possible here.
     pub fn attach(server: &Server) -> Result<Self, String> {
+        Self::with(server, &["-e", &format!("trace={CALLS}")])
+    }
+
+    /// Lets system calls on some paths (all, if none is named) go wrong, as `inject` says in strace's words, until
+    /// [`Strace::end`].
+    pub fn inject(server: &Server, paths: &[&Path], inject: &str) -> Result<Self, String> {
+        let calls = inject.split(':').next().unwrap_or_default();
+        let (trace, inject) = (format!("trace={calls}"), format!("inject={inject}"));
+        let mut args = vec!["-e", &trace, "-e", &inject];
+        for path in paths {
+            args.extend(["-P", path.to_str().unwrap()]);
+        }
+        Self::with(server, &args)
+    }
+
+    fn with(server: &Server, what: &[&str]) -> Result<Self, String> {
         let output = server.folder().join("strace");
         let errors = server.folder().join("strace-errors");
         let mut command = Command::new("strace");
         // Paths for descriptors; whole strings, in hexadecimal unless they are plain text.
-        command.args(["-f", "-y", "-x", "-s", "1048576", "-e"]).arg(format!("trace={CALLS}"));
+        command.args(["-f", "-y", "-x", "-s", "1048576"]).args(what);
         command.arg("-o").arg(&output).args(["-p", &server.pid().to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(std::fs::File::create(&errors).unwrap());
