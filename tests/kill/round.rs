@@ -184,8 +184,9 @@ impl<'a> Folder<'a> {
                 scope.spawn(move || while !worker.world.killed() && worker.step().is_ok() {});
             }
             let _ = kill_at.recv_timeout(span);
-            world.site.let_commands(false);
+            // Known to all before anything can fail by it.
             world.set_killed(true);
+            world.site.let_commands(false);
             if self.options.power {
                 // The commands first: one that finds no daemon would open the folder itself.
                 world.site.signal_commands(Signal::STOP);
