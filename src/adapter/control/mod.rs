@@ -11,7 +11,6 @@ mod fsck;
 mod gc;
 mod layout;
 mod policy;
-mod layout;
 mod scrub;
 mod versions;
 
