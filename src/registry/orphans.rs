@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::{
     Registry,
     records::{
-        BlobRecord, Location,
+        BlobRecord, Held, Location, UploadRecord,
         blob::{trash, trash_in},
         codec,
     },
@@ -131,7 +131,7 @@ impl Registry {
         Ok(removed)
     }
 
-    /// Those of some files, in order, that neither a record nor the trash points at. The records are walked after the
+    /// Those of some files, in order, that neither a session, nor a record, nor the trash points at. The records are walked after the
     /// files were listed; one that stood all the while is not missed.
     async fn unpointed(&self, files: Vec<PhysicalKey>) -> Result<Vec<PhysicalKey>> {
         if files.is_empty() {
@@ -144,6 +144,21 @@ impl Registry {
             }
         };
         let view: &dyn MetadataRead = self.meta.as_ref();
+        // Sessions first: one whose commit was cut off names bytes that have their lasting name already, and may be closed
+        // again. The batch that ends it writes the record, so who is not seen here any more is seen there.
+        let mut after: Option<Key> = None;
+        loop {
+            let page = view.scan(&UploadRecord::all(), after.as_ref(), PAGE).await?;
+            for (key, value) in &page {
+                if let Held::File(file) = UploadRecord::decode_at(key, value)?.held {
+                    mark(file);
+                }
+            }
+            match page.last() {
+                Some((key, _)) => after = Some(key.clone()),
+                None => break,
+            }
+        }
         let records = Key::new(Space::Blob, b'b');
         let mut after: Option<Key> = None;
         loop {

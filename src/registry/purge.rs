@@ -20,7 +20,7 @@ use crate::{
     auth::{Caller, Subject},
     error::Result,
     model::{Digest, PackageId, Tag, Timestamp},
-    store::{Batch, Key, Prefix},
+    store::{Batch, Key, Prefix, Record as _, Space},
 };
 
 /// Index entries read at once.
@@ -30,7 +30,7 @@ impl Registry {
     /// Removes for good what was deleted longer ago than is kept, about `limit` things; says how many.
     pub async fn purge_deleted(&self, caller: &Caller, limit: usize) -> Result<usize> {
         let keep = self.settings().keep_deleted;
-        let mut done = 0;
+        let mut done = self.requeue(limit).await?;
         let mut after: Option<Key> = None;
         'queue: while done < limit {
             let page = self.meta.scan(&Due::all(), after.as_ref(), STRIDE).await?;
@@ -61,6 +61,27 @@ impl Registry {
             }
         }
         Ok(done)
+    }
+
+    /// Moves what release 0.1.0 queued, which nothing reads any more, to where it belongs now; says how much.
+    async fn requeue(&self, limit: usize) -> Result<usize> {
+        let mut moved = 0;
+        for (key, _) in self.meta.scan(&Key::new(Space::Queue, b'm'), None, limit).await? {
+            let mut batch = Batch::new();
+            batch.delete(key.clone());
+            let fields = key.bytes.get(9..).and_then(|rest| rest.split_first_chunk::<8>());
+            if let Some((package, Some((digest, _)))) = fields.map(|(id, rest)| (id, Digest::read_key(rest)))
+            {
+                let package = PackageId(u64::from_be_bytes(*package));
+                if let Some(record) = self.manifest_record(package, &digest).await? {
+                    batch.expect_equals(record.key(), Some(record.value()));
+                    record.index().into_iter().for_each(|entry| batch.put(entry, Bytes::new()));
+                }
+            }
+            batch.lazy = true;
+            moved += usize::from(self.commit_job(batch).await? == Outcome::Done);
+        }
+        Ok(moved)
     }
 
     /// Whether one entry of the queue was dealt with. What was restored or deleted anew meanwhile has another entry or none.

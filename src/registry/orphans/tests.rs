@@ -91,6 +91,29 @@ async fn what_is_pointed_at_stays() {
     assert_eq!(watched(&world).await, 0);
 }
 
+/// A kill between the lasting name and the record leaves a session whose bytes are among the blobs.
+#[tokio::test]
+async fn what_a_session_may_still_become_stays() {
+    let world = World::new().await;
+    with_grace(&world, Duration::ZERO);
+    let session = world.session().await;
+    let Held::File(file) = session.held else { panic!("a session with a file") };
+    world.memory.blobs.publish(file, session.offset).await.unwrap();
+    world.memory.blobs.age(MINUTE);
+    for _ in 0..3 {
+        assert_eq!(world.registry().sweep_watched(now(), MINUTE).await.unwrap(), 0);
+    }
+    assert!(is_there(&world, file).await);
+    // When the session is gone nothing points at them.
+    let mut batch = Batch::new();
+    batch.replace(Some(&session), None);
+    world.memory.meta.commit(batch).await.unwrap();
+    for _ in 0..2 {
+        world.registry().sweep_watched(now(), MINUTE).await.unwrap();
+    }
+    assert!(!is_there(&world, file).await);
+}
+
 #[tokio::test]
 async fn when_records_seem_to_be_missing_nothing_goes() {
     let world = World::new().await;
