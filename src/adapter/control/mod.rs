@@ -9,8 +9,8 @@ mod backup;
 mod execute;
 mod fsck;
 mod gc;
-mod policy;
 mod layout;
+mod policy;
 mod scrub;
 mod versions;
 

@@ -85,6 +85,12 @@ async fn a_folder_of_0_1_0_opens_and_serves_all_it_holds() {
     anybody.get("/v2/acme/app/manifests/old").expect(404);
     anybody.get(&format!("/v2/ada/pending/blobs/{}", sha256(b"leased"))).expect(401);
 
+    // What was deleted stood in another queue then; a repair moves it, and nothing else is amiss.
+    let checked = server.admin(&["fsck", "--deep"]);
+    let found = String::from_utf8_lossy(&checked.stdout).into_owned();
+    let odd = |line: &&str| !line.contains("queue/d:") && !line.contains("an earlier version's queue");
+    assert_eq!((found.lines().count(), found.lines().find(odd)), (2, None), "{found}");
+    server.admin(&["fsck", "--repair"]);
     server.admin_ok(&["fsck", "--deep"]);
 
     // Passwords and signing keys are good: the challenge's way, and then a push.
