@@ -8,6 +8,7 @@
 //!
 //! A crash between two steps leaves a file that nobody knows of, never a record of bytes that are not there.
 
+mod idle;
 mod lane;
 mod reader;
 #[cfg(test)]

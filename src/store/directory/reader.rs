@@ -15,7 +15,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags},
 };
 
-use super::{blocking, read_failure};
+use super::{blocking, idle::idle, read_failure};
 use crate::{
     error::{Error, Result},
     model::PhysicalKey,
@@ -86,22 +86,24 @@ impl OpenBlob for OpenFile {
     async fn read(&self, offset: u64, length: usize) -> Result<Bytes> {
         let length = self.within(offset, length);
         let file = Arc::clone(&self.file);
-        blocking(move || {
-            let mut bytes = vec![0; length];
-            let mut filled = 0;
-            while filled < length {
-                match rustix::io::pread(&*file, &mut bytes[filled..], offset + filled as u64) {
-                    Ok(0) => break,
-                    Ok(read) => filled += read,
-                    Err(Errno::INTR) => {}
-                    Err(cause) => return Err(read_failure(cause.into())),
-                }
-            }
-            bytes.truncate(filled);
-            Ok(Bytes::from(bytes))
-        })
-        .await
+        blocking(move || fill(&file, offset, length)).await
     }
+}
+
+/// Reads so many bytes, fewer at the end of the file.
+fn fill(file: &File, offset: u64, length: usize) -> Result<Bytes> {
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        match rustix::io::pread(file, &mut bytes[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(Errno::INTR) => {}
+            Err(cause) => return Err(read_failure(cause.into())),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(Bytes::from(bytes))
 }
 
 /// A file open to be checked. What the kernel has of it in memory is dropped before, so that the disk is asked, and after,
@@ -134,7 +136,9 @@ impl OpenBlob for Inspected {
     }
 
     async fn read(&self, offset: u64, length: usize) -> Result<Bytes> {
-        self.0.read(offset, length).await
+        let length = self.0.within(offset, length);
+        let file = Arc::clone(&self.0.file);
+        idle(move || fill(&file, offset, length)).await
     }
 }
 
