@@ -141,12 +141,10 @@ impl Registry {
     }
 
     /// A step of a package's end: about `limit` of its things, or itself when nothing else is left. Says how many went.
+    /// Tags first, and counts last: what is left in between disagrees with itself in nothing but an index that names
+    /// manifests which went before it.
     async fn purge_package(&self, caller: &Caller, id: PackageId, limit: usize) -> Result<usize> {
         let Some(package) = packages::by_id(self.meta.as_ref(), id).await? else { return Ok(0) };
-        let manifests = self.meta.scan(&ManifestRecord::all(id), None, limit.min(STRIDE)).await?;
-        if !manifests.is_empty() {
-            return self.purge_manifests(id, &manifests, caller.at).await;
-        }
         let mut batch = Batch::new();
         let mut pieces = 0;
         for (key, value) in self.meta.scan(&TagRecord::all(id), None, STRIDE).await? {
@@ -158,15 +156,27 @@ impl Registry {
             batch.replace(Some(&DeletedTag::read(id, &key, &value)?), None);
             pieces += 1;
         }
+        if pieces > 0 {
+            return self.purge_pieces(batch, pieces).await;
+        }
+        // One at least: none found must mean that none is there.
+        let manifests = self.meta.scan(&ManifestRecord::all(id), None, limit.clamp(1, STRIDE)).await?;
+        if !manifests.is_empty() {
+            return self.purge_manifests(id, &manifests, caller.at).await;
+        }
         for counters in [TagRecord::all_arrivals(id), wanting_in(id)] {
             for (key, _) in self.meta.scan(&counters, None, STRIDE).await? {
                 batch.delete(key);
                 pieces += 1;
             }
         }
-        if pieces == 0 {
-            return self.purge_record(caller, &package).await;
+        if pieces > 0 {
+            return self.purge_pieces(batch, pieces).await;
         }
+        self.purge_record(caller, &package).await
+    }
+
+    async fn purge_pieces(&self, mut batch: Batch, pieces: usize) -> Result<usize> {
         batch.lazy = true;
         let done = self.commit_job(batch).await? == Outcome::Done;
         Ok(if done { pieces } else { 0 })

@@ -34,6 +34,12 @@ impl Check<'_> {
         Ok(self.view.get(&PackageRecord::key_of(id)).await?.is_some())
     }
 
+    /// Whether a package is on its way out for good, so that parts of it are missing.
+    pub(super) async fn is_purging(&self, id: PackageId) -> Result<bool> {
+        let value = self.view.get(&PackageRecord::key_of(id)).await?;
+        Ok(value.and_then(|value| PackageRecord::decode(&value).ok()).is_some_and(|package| package.purging))
+    }
+
     pub(super) async fn account(&mut self, key: &Key, value: &Bytes) -> Result<()> {
         let Some(account) = self.read(key, AccountRecord::decode(value)) else { return Ok(()) };
         self.record(key, value, &account, &format!("account {}", account.name)).await
