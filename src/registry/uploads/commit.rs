@@ -170,8 +170,8 @@ impl Receiver {
         Ok(batch)
     }
 
-    /// Whether a blob is in quarantine, or its bytes are absent or fewer than its record says; altered ones are only seen
-    /// by who reads them all.
+    /// Whether a blob is in quarantine, or its bytes are absent, fewer than its record says, or cannot be asked for; altered
+    /// ones are only seen by who reads them all.
     async fn is_broken(&self, blob: &BlobRecord) -> bool {
         if blob.quarantine.is_some() {
             return true;
@@ -179,8 +179,9 @@ impl Receiver {
         match self.registry.inspect(blob, false).await {
             Ok((damage, _)) => damage.is_some(),
             Err(error) => {
+                // In doubt the bytes that were just synced are the better ones: what is acknowledged can be read.
                 tracing::warn!(digest = %blob.digest, %error, "a stored blob could not be looked at");
-                false
+                true
             }
         }
     }
