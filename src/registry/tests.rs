@@ -1,11 +1,15 @@
 //! A registry in memory, for tests of the layers above, which may not know the stores.
 
+mod aftermath;
+mod backups;
 mod bench;
 mod cancel;
 mod invariants;
 mod model;
 mod schedule;
+mod scrubs;
 mod sessions;
+mod sight;
 mod steps;
 
 use std::sync::Arc;

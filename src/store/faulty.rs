@@ -3,9 +3,12 @@
 //!
 //! One [`Faults`] stands behind both halves, so that the steps of an operation have one order.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering::SeqCst},
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 use async_trait::async_trait;
@@ -15,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::{
     Batch, BlobStore, BlobWriter, CommitError, Committed, Entry, Key, MetadataRead, MetadataStore, OpenBlob,
-    Published, Written,
+    Published, Written, backup::Saved,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -268,6 +271,21 @@ impl MetadataStore for FaultyMeta {
         }
     }
 
+    async fn backup(&self, into: &Path) -> Result<Arc<dyn MetadataRead>> {
+        let turn = self.faults.begin("backup", true).await?;
+        if turn == Turn::Tear {
+            std::fs::create_dir(into).map_err(Error::internal)?;
+            std::fs::write(into.join("CURRENT"), "MANI").map_err(Error::internal)?;
+            return Err(injected("backup", "in the middle of what"));
+        }
+        let inner = self.inner.backup(into).await?;
+        self.faults.way("backup").await;
+        match turn {
+            Turn::FailAfter => Err(injected("backup", "after")),
+            _ => Ok(Arc::new(FaultyView { inner, faults: Arc::clone(&self.faults) })),
+        }
+    }
+
     fn health(&self) -> Result<()> {
         self.inner.health()
     }
@@ -334,6 +352,20 @@ impl BlobStore for FaultyBlobs {
 
     async fn list(&self, after: Option<PhysicalKey>, limit: usize) -> Result<Vec<PhysicalKey>> {
         self.faults.around("list", self.inner.list(after, limit)).await
+    }
+
+    async fn save(&self, key: PhysicalKey, size: u64, to: &Path) -> Result<Saved> {
+        let turn = self.faults.begin("save", true).await?;
+        if turn == Turn::Tear {
+            // A part of a copy. Not by cutting what was saved, which may be a second name of the blob itself.
+            let half =
+                self.inner.open(key, size).await?.read(0, usize::try_from(size / 2).unwrap_or(1)).await?;
+            std::fs::write(to, &half).map_err(Error::internal)?;
+            return Err(injected("save", "in the middle of what"));
+        }
+        let saved = self.inner.save(key, size, to).await?;
+        self.faults.way("save").await;
+        if turn == Turn::FailAfter { Err(injected("save", "after")) } else { Ok(saved) }
     }
 
     fn space(&self) -> Result<u64> {

@@ -24,6 +24,7 @@ use crate::{
 pub(super) const APP: &str = "acme/app";
 pub(super) const LIB: &str = "acme/lib";
 pub(super) const NEW: &str = "acme/new";
+pub(super) const OLD: &str = "acme/old";
 
 /// Bytes that differ for each seed.
 pub(super) fn noise(seed: u64, length: usize) -> Bytes {
@@ -107,9 +108,9 @@ pub(super) struct World {
     pub(super) faults: Arc<Faults>,
     pub(super) at: Timestamp,
     ada: OwnerId,
-    settings: Settings,
+    pub(super) settings: Settings,
     /// Everything that was ever pushed or named.
-    known: BTreeSet<Digest>,
+    pub(super) known: BTreeSet<Digest>,
 }
 
 /// What a package shows through its doors. No times, no numbers that are drawn by lot.
@@ -227,7 +228,7 @@ impl World {
     /// Everything that can be seen through the doors; what is read is hashed.
     pub(super) async fn seen(&self) -> Seen {
         let mut seen = Seen::new();
-        for name in [APP, LIB, NEW] {
+        for name in [APP, LIB, NEW, OLD] {
             let shown = match self.grant::<Pull>(name).await {
                 Ok(grant) => Some(self.shown(&grant).await.unwrap()),
                 Err(error) if matches!(error.kind(), Kind::NotFound(_)) => None,
@@ -239,7 +240,7 @@ impl World {
         seen
     }
 
-    async fn shown(&self, grant: &Grant<Pull>) -> Result<Shown> {
+    pub(super) async fn shown(&self, grant: &Grant<Pull>) -> Result<Shown> {
         let mut shown = Shown::default();
         for tag in self.registry.tags(grant, None, 1000).await? {
             let head = self.registry.stat_manifest(grant, &Reference::Tag(Tag::parse(&tag)?)).await?;

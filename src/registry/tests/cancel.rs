@@ -6,8 +6,9 @@ use std::{future::Future as _, task::Poll};
 use super::{
     bench::World,
     invariants::{self, Orphans},
-    steps::{Base, OPS, Op},
+    steps::{Base, OPS},
 };
+use crate::error::Result;
 
 /// Lets what runs apart from its request come to its end.
 async fn settle(world: &World) {
@@ -20,14 +21,17 @@ async fn settle(world: &World) {
     }
 }
 
-/// Drops an operation at its `at`th await; `false` when it had fewer.
-async fn dropped(base: &Base, op: Op, at: usize) -> Option<World> {
-    let world = base.world.restarted();
+/// Drops an operation at its `at`th await; `None` when it had fewer.
+pub(super) async fn dropped(
+    base: &World,
+    at: usize,
+    operation: impl AsyncFnOnce(&World) -> Result<()>,
+) -> Option<World> {
+    let world = base.restarted();
     world.faults.arm(None);
     world.faults.give_way(true);
-    let mut session = None;
     let ended = {
-        let mut work = Box::pin(op.attempt(base, &world, &mut session));
+        let mut work = Box::pin(operation(&world));
         let mut left = at;
         std::future::poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
@@ -40,7 +44,7 @@ async fn dropped(base: &Base, op: Op, at: usize) -> Option<World> {
         .await
     };
     if let Some(done) = ended {
-        done.unwrap_or_else(|error| panic!("{op:?}: {error}"));
+        done.unwrap();
         return None;
     }
     settle(&world).await;
@@ -58,7 +62,11 @@ async fn every_operation_dropped_at_every_await() {
         op.attempt(&base, &world, &mut None).await.unwrap();
         let wanted = world.seen().await;
         for at in 0.. {
-            let Some(world) = dropped(&base, op, at).await else { break };
+            let Some(world) =
+                dropped(&base.world, at, async |world| op.attempt(&base, world, &mut None).await).await
+            else {
+                break;
+            };
             let world = if op.is_job() { world.restarted() } else { world };
             cases += 1;
             let what = format!("{op:?} dropped at {at}");

@@ -10,7 +10,7 @@ use crate::{
     model::{Digest, Hasher, OwnerId, PackageId, PhysicalKey, Tag},
     registry::records::{
         AccountRecord, BlobRecord, DeletedTag, Held, Location, ManifestRecord, MemberRecord, PackageRecord,
-        RoleRecord, State, TagRecord, TokenRecord, UploadRecord,
+        PolicyOf, PolicyRecord, RoleRecord, State, TagRecord, TokenRecord, UploadRecord,
     },
     store::{Key, Record, Space},
 };
@@ -21,6 +21,7 @@ struct Parts {
     accounts: BTreeSet<OwnerId>,
     packages: BTreeMap<PackageId, PackageRecord>,
     roles: Vec<RoleRecord>,
+    policies: Vec<PolicyRecord>,
     uploads: Vec<UploadRecord>,
     blobs: BTreeMap<Digest, BlobRecord>,
     inline: BTreeMap<Digest, Bytes>,
@@ -38,6 +39,10 @@ struct Parts {
     follows: BTreeSet<Key>,
 }
 
+fn bytes_of(key: &Key) -> usize {
+    key.bytes.len()
+}
+
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
 }
@@ -47,6 +52,11 @@ fn digest_at(bytes: &[u8], at: usize) -> (Digest, &[u8]) {
 }
 
 impl Parts {
+    /// Whether a package is on its way out for good, so that parts of it are missing.
+    fn is_purging(&self, package: PackageId) -> bool {
+        self.packages.get(&package).is_some_and(|package| package.purging)
+    }
+
     fn record<R: Record>(&mut self, key: &Key, record: R) -> R {
         assert_eq!(record.key(), *key, "a record lies where it says");
         self.follows.extend(record.index());
@@ -75,6 +85,7 @@ impl Parts {
                     assert!(self.trash.insert(PhysicalKey(bytes[9..25].try_into().unwrap())), "trash twice")
                 }
                 b'u' | b'd' | b'z' => self.entry(key),
+                b'o' => assert_eq!((bytes_of(key), value.len()), (17, 17), "a watched file, and since when"),
                 other => panic!("queue {}", other as char),
             },
             Space::Event => {
@@ -105,7 +116,12 @@ impl Parts {
                 let upload = self.record(key, UploadRecord::decode_at(key, value).unwrap());
                 self.uploads.push(upload);
             }
-            b'O' | b'M' | b'n' | b'N' | b'P' | b'G' | b'T' | b'U' | b'i' => self.entry(key),
+            b'y' => {
+                let policy = self.record(key, PolicyRecord::decode(value).unwrap());
+                self.policies.push(policy);
+            }
+            b'O' | b'M' | b'n' | b'N' | b'P' | b'G' | b'T' | b'U' | b'i' | b'q' => self.entry(key),
+            b'b' => assert_eq!((bytes_of(key), value.len()), (17, 8), "a pin says until when"),
             b'w' | b'k' | b'r' | b's' => {}
             other => panic!("meta {}", other as char),
         }
@@ -199,11 +215,9 @@ fn accounts_and_packages(parts: &Parts) {
     let mut names = BTreeSet::new();
     for package in parts.packages.values() {
         assert!(parts.accounts.contains(&package.owner), "{package:?} has an owner");
-        assert!(
-            names.insert(package.package_name().unwrap().to_string()),
-            "two packages named {}",
-            package.name
-        );
+        assert!(!package.purging || package.deleted.is_some(), "{package:?} goes and was not deleted");
+        let name = package.package_name().unwrap().to_string();
+        assert!(package.deleted.is_some() || names.insert(name), "two packages named {}", package.name);
         let has = parts.manifests.keys().any(|(of, _)| *of == package.id);
         assert!(!(has && package.state == State::Pending), "{package:?} has a manifest and is not visible");
     }
@@ -212,6 +226,13 @@ fn accounts_and_packages(parts: &Parts) {
             parts.accounts.contains(&role.user) && parts.packages.contains_key(&role.package),
             "{role:?}"
         );
+    }
+    for policy in &parts.policies {
+        let there = match policy.of {
+            PolicyOf::Owner(owner) => parts.accounts.contains(&owner),
+            PolicyOf::Package(package) => parts.packages.contains_key(&package),
+        };
+        assert!(there, "a policy of nobody: {policy:?}");
     }
     let of =
         parts.manifests.keys().map(|(package, _)| package).chain(parts.tags.iter().map(|tag| &tag.package));
@@ -266,7 +287,9 @@ fn manifests(parts: &Parts) {
         assert!(queued, "{digest} is deleted and will never go");
         for target in &record.targets {
             let there = (*package, target.digest);
-            if target.present && target.manifest {
+            if target.present && target.manifest && parts.is_purging(*package) {
+                // Piece by piece, in any order; nobody can reach it any more.
+            } else if target.present && target.manifest {
                 let child = parts.manifests.get(&there).expect("a child has a record");
                 let whole = record.deleted.is_some() || child.deleted.is_none();
                 assert!(whole, "a live index names {}, which is deleted", target.digest);
@@ -288,7 +311,7 @@ fn manifests(parts: &Parts) {
     for there in parts.bodies.keys() {
         assert!(parts.manifests.contains_key(there), "a manifest's bytes have a record");
     }
-    for tag in &parts.tags {
+    for tag in parts.tags.iter().filter(|tag| !parts.is_purging(tag.package)) {
         let named = parts.manifests.get(&(tag.package, tag.digest));
         assert!(named.is_some_and(|named| named.deleted.is_none()), "the tag {} dangles", tag.tag);
     }
@@ -309,11 +332,18 @@ fn events(parts: &Parts) {
             let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
             match text("action").as_str() {
                 "manifest.put" => drop(manifests.insert(text("digest"))),
+                "manifest.restore" => assert!(manifests.insert(text("digest")), "{event}"),
+                "manifest.purge" => assert!(!manifests.contains(&text("digest")), "{event}"),
+                "tag.restore" => assert_eq!(tags.insert(text("tag"), text("digest")), None, "{event}"),
                 "manifest.delete" => assert!(manifests.remove(&text("digest")), "{event}"),
                 "tag.put" => drop(tags.insert(text("tag"), text("digest"))),
                 "tag.delete" => assert_eq!(tags.remove(&text("tag")), Some(text("digest"))),
                 _ => {}
             }
+        }
+        // What happened in a package stays on record when it is gone.
+        if parts.is_purging(package) || !parts.packages.contains_key(&package) {
+            continue;
         }
         let live = parts.manifests.values().filter(|m| m.package == package && m.deleted.is_none());
         assert_eq!(manifests, live.map(|manifest| manifest.digest.to_string()).collect());

@@ -166,7 +166,7 @@ impl Base {
     }
 }
 
-async fn delete_manifest(world: &World, name: &str, bytes: &Bytes) -> Result<()> {
+pub(super) async fn delete_manifest(world: &World, name: &str, bytes: &Bytes) -> Result<()> {
     let grant = world.grant::<Delete>(name).await?;
     world.registry.delete_manifest(&grant, &Digest::sha256(bytes)).await
 }
