@@ -33,6 +33,8 @@ pub struct Job {
     pub every: Duration,
     /// Whether it deletes because time has passed: then it waits while the clock is not believed.
     pub by_time: bool,
+    /// Whether it goes on while the registry takes no changes.
+    pub read_only: bool,
     /// What is done.
     pub step: Step,
 }
@@ -43,10 +45,11 @@ const STEP: usize = 256;
 /// The jobs of this program.
 pub fn standard(registry: &Registry) -> Vec<Job> {
     const MINUTE: Duration = Duration::from_secs(60);
-    let job = |name, every, step| Job { name, every, by_time: true, step };
+    let job = |name, every, step| Job { name, every, by_time: true, read_only: false, step };
     vec![
         Job {
             by_time: false,
+            read_only: true,
             ..job("keep-clock", MINUTE, |registry, _| {
                 Box::pin(async move { registry.keep_clock().await.map(|_| Progress::Idle) })
             })
@@ -78,9 +81,13 @@ pub fn standard(registry: &Registry) -> Vec<Job> {
         job("expire-tokens", 60 * MINUTE, |registry, caller| {
             Box::pin(async move { registry.expire_tokens(caller.at).await.map(|_| Progress::Idle) })
         }),
-        job("rotate-keys", 60 * MINUTE, |registry, caller| {
-            Box::pin(async move { registry.rotate_keys(caller.at).await.map(|_| Progress::Idle) })
-        }),
+        // Without a good key nobody could sign in to read.
+        Job {
+            read_only: true,
+            ..job("rotate-keys", 60 * MINUTE, |registry, caller| {
+                Box::pin(async move { registry.rotate_keys(caller.at).await.map(|_| Progress::Idle) })
+            })
+        },
     ]
 }
 
@@ -118,7 +125,7 @@ pub async fn run(
             () = tokio::time::sleep(pause) => {}
         }
         let time = registry.time();
-        if job.by_time && time.trust != Trust::Steady {
+        if (job.by_time && time.trust != Trust::Steady) || (registry.read_only() && !job.read_only) {
             pause = job.every;
             continue;
         }

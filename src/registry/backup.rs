@@ -102,7 +102,7 @@ impl Registry {
                     .ok_or_else(|| Error::internal("a blob's record has a key that is no digest"))?;
                 let record = BlobRecord::decode(digest, value)?;
                 let Location::Physical(physical) = record.location else { continue };
-                self.renew(pin, self.now()).await?;
+                self.renew(pin, self.now(), RENEW).await?;
                 // Known to be damaged: its bytes are no use to whoever restores.
                 if record.quarantine.is_some() {
                     draft.absent(physical, record.size, &digest)?;
@@ -126,6 +126,8 @@ impl Registry {
                 }
             }
             if page.len() < PAGE {
+                // All of it was taken while the pin held; that it is there to be renewed proves it.
+                self.renew(pin, self.now(), Duration::ZERO).await?;
                 return Ok(absent);
             }
             after = page.last().map(|(key, _)| key.clone());
@@ -148,8 +150,9 @@ impl Registry {
         Ok(Pin { key, ends, renewed: Instant::now() })
     }
 
-    async fn renew(&self, pin: &mut Pin, at: Timestamp) -> Result<()> {
-        if pin.renewed.elapsed() < RENEW {
+    /// Renews a pin that is as old as that.
+    async fn renew(&self, pin: &mut Pin, at: Timestamp, age: Duration) -> Result<()> {
+        if pin.renewed.elapsed() < age {
             return Ok(());
         }
         let lapsed = || {

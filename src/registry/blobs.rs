@@ -137,18 +137,21 @@ impl Registry {
         }
     }
 
-    /// A blob's size, for HEAD. "It is here" is a promise that it stays for the manifest to come: a lease that is more
-    /// than half over is renewed, and the renewal synced, since the promise outlives the old end.
-    pub async fn stat_blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<u64> {
+    /// A blob's size, for HEAD. To who may push, "it is here" is a promise that it stays for the manifest to come: a lease
+    /// that is more than half over is renewed, and the renewal synced, since the promise outlives the old end. Who only
+    /// reads is promised nothing, and keeps nothing from being collected.
+    pub async fn stat_blob(&self, grant: &Grant<Pull>, digest: &Digest, pusher: bool) -> Result<u64> {
         // Each conflict: another request changed the lease or a review ended it. So it is not said to be here unseen.
         for _ in 0..16 {
             let found = self.held_blob(grant.target(), digest, grant.at()).await?;
             // Of one in quarantine the client is to send the bytes again, which repairs it.
             let found = found.filter(|(record, _)| record.quarantine.is_none());
             let (record, holding) = found.ok_or_else(|| unknown_blob(digest))?;
-            let half = Timestamp(grant.at().0.saturating_add(self.settings().lease_ttl * 500));
+            let half = Timestamp(grant.at().0.saturating_add(self.settings().lease_ttl.saturating_mul(500)));
             let value = match holding {
-                Holding::Lease(value) if lease_ends(&value).is_some_and(|ends| ends < half) => value,
+                Holding::Lease(value) if pusher && lease_ends(&value).is_some_and(|ends| ends < half) => {
+                    value
+                }
                 _ => return Ok(record.size),
             };
             let mut batch = Batch::new();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     auth::PackageTarget,
-    error::Result,
+    error::{Error, Result, What},
     model::{Digest, PackageId, Timestamp},
     store::{Add, Batch, Prefix},
 };
@@ -73,7 +73,10 @@ impl Registry {
         let ends = known.as_ref().and_then(|value| lease_ends(value)).map_or(ends, |known| ends.max(known));
         batch.expect_equals(key.clone(), known);
         batch.put(key, lease_value(ends));
-        batch.put(last_lease_key(package.id), lease_value(ends));
+        // Never earlier than a lease given before, whatever the settings were then.
+        let last = self.meta.get(&last_lease_key(package.id)).await?;
+        let last = last.as_ref().and_then(|value| lease_ends(value)).map_or(ends, |last| ends.max(last));
+        batch.put(last_lease_key(package.id), lease_value(last));
         batch.put(review_key(ends, digest), Bytes::new());
         Ok(())
     }
@@ -102,6 +105,37 @@ impl Registry {
         let sessions = UploadRecord::of_package(package);
         batch.expect_prefix(sessions.clone(), Prefix::Empty, sessions);
         Ok(Some(()))
+    }
+
+    /// Expects, in a batch, that a package still does not hold a digest, and counts that one more manifest wants it there:
+    /// `by`, unless it does already. `lease` is the lease that is over, if there is one.
+    ///
+    /// # Errors
+    /// Invalid when too many want it: all of them change in the batch in which it arrives.
+    pub(crate) async fn want(
+        &self,
+        batch: &mut Batch,
+        package: &PackageTarget,
+        by: &Digest,
+        digest: &Digest,
+        lease: Option<Bytes>,
+    ) -> Result<()> {
+        batch.expect_equals(lease_key(digest, package.id), lease);
+        let edges = edges_in(digest, Hold::Live, package.owner, package.id);
+        batch.expect_prefix(edges, Prefix::Empty, BlobRecord::key_of(digest));
+        let wanted = wanted_in(package.id, digest);
+        let mut own = wanted.clone();
+        by.write_key(&mut own.bytes);
+        if self.meta.get(&own).await?.is_some() {
+            return Ok(());
+        }
+        if self.meta.scan(&wanted, None, WANTING).await?.len() >= WANTING {
+            let text =
+                format!("more than {WANTING} manifests here name one thing that is not here; push it first");
+            return Err(Error::invalid(What::Manifest, text));
+        }
+        batch.adds.push(Add { key: wanting(package.id, digest), amount: 1, at_most: None });
+        Ok(())
     }
 
     /// Turns the wanted keys of a digest that arrives in a package into edges, in the batch in which it arrives. Says
@@ -149,15 +183,6 @@ pub(crate) fn review(batch: &mut Batch, digest: &Digest, at: Timestamp) {
 /// Whether a lease's value is of a lease that still holds.
 pub(crate) fn is_open(value: &[u8], at: Timestamp) -> bool {
     lease_ends(value).is_some_and(|ends| ends > at)
-}
-
-/// Expects, in a batch, that a package still does not hold a digest, and counts that one more manifest wants it there.
-/// `lease` is the lease that is over, if there is one.
-pub(crate) fn want(batch: &mut Batch, package: &PackageTarget, digest: &Digest, lease: Option<Bytes>) {
-    batch.expect_equals(lease_key(digest, package.id), lease);
-    let edges = edges_in(digest, Hold::Live, package.owner, package.id);
-    batch.expect_prefix(edges, Prefix::Empty, BlobRecord::key_of(digest));
-    batch.adds.push(Add { key: wanting(package.id, digest), amount: 1, at_most: Some(WANTING) });
 }
 
 /// Expects, in a batch, that a package still holds a digest the way it was found to.

@@ -56,7 +56,8 @@ impl Registry {
                 waiting.extend(deleted);
                 continue;
             }
-            let new = ManifestRecord { deleted: None, ..old.clone() };
+            // As if pushed now: what somebody wanted back does not go at once because it is old.
+            let new = ManifestRecord { deleted: None, pushed: old.pushed.max(grant.at()), ..old.clone() };
             batch.replace(Some(&old), Some(&new));
             // What waited for it has it.
             self.arrive(&mut batch, grant.target(), &old.digest, true).await?;

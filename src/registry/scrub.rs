@@ -57,7 +57,8 @@ impl Registry {
         let open = match self.blobs.inspect(key).await {
             Ok(open) => open,
             Err(error) if matches!(error.kind(), Kind::NotFound(_)) => return Ok((Some(Damage::Missing), 0)),
-            Err(error) => return unreadable(blob, &error),
+            Err(error) if error.kind() == Kind::Internal => return unreadable(blob, &error),
+            Err(error) => return Err(error),
         };
         match hash(open.as_ref(), Hasher::new(blob.digest.algorithm())).await {
             Ok((found, hashed)) if hashed != blob.size || found != blob.digest => {
@@ -65,7 +66,9 @@ impl Registry {
                 Ok((Some(damage), hashed))
             }
             Ok((_, hashed)) => Ok((None, hashed)),
-            Err(error) => unreadable(blob, &error),
+            Err(error) if error.kind() == Kind::Internal => unreadable(blob, &error),
+            // Not the blob is at fault: no descriptors, no memory, a file system that is gone. It is looked at later.
+            Err(error) => Err(error),
         }
     }
 }

@@ -211,7 +211,13 @@ impl Registry {
             }
             let Ok(_claim) = self.sessions.claim(id).await else { continue };
             let Some(value) = self.meta.get(&UploadRecord::key_of(id)).await? else { continue };
-            let record = UploadRecord::decode(id, &value)?;
+            let record = match UploadRecord::decode(id, &value) {
+                Ok(record) => record,
+                Err(error) => {
+                    tracing::error!(upload = %id, %error, "an upload session cannot be read, and stays");
+                    continue;
+                }
+            };
             if record.expires > at {
                 continue;
             }

@@ -69,6 +69,7 @@ pub trait BlobStore: Send + Sync {
     ///
     /// # Errors
     /// [`crate::error::Kind::NotFound`] of a blob when they are absent.
+    /// Internal, also of the reads, when the medium says that it lost these bytes. Any other error says nothing of them.
     async fn inspect(&self, key: PhysicalKey) -> Result<Arc<dyn OpenBlob>>;
 
     /// What is stored under a key now, past every cache; `None` when nothing is.

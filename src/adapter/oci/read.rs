@@ -12,7 +12,7 @@ use super::{
     route::{MAX_PAGE, Page},
 };
 use crate::{
-    auth::Pull,
+    auth::{Pull, Push},
     error::{Error, Kind, Result},
     http::{
         Reply, conditional, multipart,
@@ -28,7 +28,8 @@ pub(super) const FOREVER: &str = "private, max-age=31536000, immutable";
 
 pub(super) async fn blob_head(cx: Cx<'_>, name: &PackageName, digest: &Digest) -> Result<Reply> {
     let grant = cx.authorize::<Pull>(name).await?;
-    let size = cx.registry.stat_blob(&grant, digest).await?;
+    let pusher = cx.authorize::<Push>(name).await.is_ok();
+    let size = cx.registry.stat_blob(&grant, digest, pusher).await?;
     if unchanged(cx, digest) {
         return Ok(blob_headers(Reply::new(StatusCode::NOT_MODIFIED), digest));
     }

@@ -189,17 +189,17 @@ async fn a_backup_whose_pin_ended_gives_up() {
     let World { registry, folder: _folder, .. } = world(at).await;
     let mut pin = registry.pin(at).await.unwrap();
     // Not due yet.
-    registry.renew(&mut pin, at).await.unwrap();
+    registry.renew(&mut pin, at, RENEW).await.unwrap();
     let old = Instant::now().checked_sub(RENEW).unwrap();
     pin.renewed = old;
-    registry.renew(&mut pin, at.plus_seconds(10)).await.unwrap();
+    registry.renew(&mut pin, at.plus_seconds(10), RENEW).await.unwrap();
     assert_eq!(pin.ends, at.plus_seconds(10 + PIN));
     pin.renewed = old;
-    let late = registry.renew(&mut pin, at.plus_seconds(11 + PIN)).await.unwrap_err();
+    let late = registry.renew(&mut pin, at.plus_seconds(11 + PIN), RENEW).await.unwrap_err();
     assert!(late.public().contains("stood still"), "{late}");
     // Swept away by somebody else's backup, who thought it dead.
     let mut batch = Batch::new();
     batch.delete(pin.key.clone());
     registry.meta.commit(batch).await.unwrap();
-    assert!(registry.renew(&mut pin, at.plus_seconds(20)).await.is_err());
+    assert!(registry.renew(&mut pin, at.plus_seconds(20), RENEW).await.is_err());
 }

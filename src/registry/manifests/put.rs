@@ -13,7 +13,7 @@ use crate::{
     },
     registry::{
         Registry, Sparse, events,
-        holds::{Holding, expect_held, is_open, review, want},
+        holds::{Holding, expect_held, is_open, review},
         packages,
         records::{
             BlobRecord, Hold, ManifestRecord, TagRecord, Target,
@@ -66,7 +66,7 @@ pub struct Stored {
 /// Most things a manifest may name that are not here. Each costs a change of the manifest's record when it arrives.
 const ABSENT: usize = 1000;
 /// Most manifests of a package that may come to want one digest: all of them change in the batch in which it arrives.
-pub(crate) const WANTING: i64 = 100;
+pub(crate) const WANTING: usize = 100;
 
 /// How a link was found.
 enum Found {
@@ -101,12 +101,6 @@ impl Registry {
                 }
                 // Something it names, or one of its tags, changed between reading and writing: decide again.
                 Err(CommitError::Conflict(_)) => {}
-                Err(CommitError::Quota(_)) => {
-                    let text = format!(
-                        "more than {WANTING} manifests here name one thing that is not here; push it first"
-                    );
-                    return Err(Error::invalid(What::Manifest, text));
-                }
                 Err(error) => return Err(failed(error)),
             }
         }
@@ -137,8 +131,9 @@ impl Registry {
             let text = format!("{digest} is already stored here as {}", old.media_type);
             return Err(Error::invalid(What::Manifest, text));
         }
-        let targets = self.targets(grant, manifest, &mut batch).await?;
-        let pushed = old.as_ref().map_or(grant.at(), |old| old.pushed);
+        let targets = self.targets(grant, manifest, digest, &mut batch).await?;
+        // Each push counts, also one of what is here: retention goes by it.
+        let pushed = old.as_ref().map_or(grant.at(), |old| old.pushed.max(grant.at()));
         let new = ManifestRecord {
             package: package.id,
             owner: package.owner,
@@ -153,8 +148,8 @@ impl Registry {
             targets,
         };
         match &old {
-            Some(old) if *old == new => {
-                batch.expect_equals(new.key(), Some(new.value()));
+            Some(old) if ManifestRecord { pushed, ..old.clone() } == new => {
+                batch.replace(Some(old), Some(&new));
                 let body = ManifestRecord::body_key(package.id, &digest);
                 // Nothing changes, unless what is stored was damaged: then this repairs it.
                 if self.meta.get(&body).await?.is_none_or(|stored| stored != put.bytes) {
@@ -229,6 +224,7 @@ impl Registry {
         &self,
         grant: &Grant<Push>,
         manifest: &Manifest,
+        digest: Digest,
         batch: &mut Batch,
     ) -> Result<Vec<Target>> {
         let package = grant.target();
@@ -259,14 +255,15 @@ impl Registry {
                 Found::Missing { manifest, lease } => {
                     let allowed = match self.settings().sparse {
                         Sparse::Off => false,
-                        Sparse::Indexes => link.role == LinkRole::Child,
+                        // What is deleted here did not merely not arrive yet: the client pushes it again.
+                        Sparse::Indexes => link.role == LinkRole::Child && manifest.is_none(),
                         Sparse::All => true,
                     };
                     if !allowed {
                         missing.push(link.digest.to_string());
                     }
                     absent += 1;
-                    want(batch, package, &link.digest, lease.clone());
+                    self.want(batch, package, &digest, &link.digest, lease.clone()).await?;
                     batch.expect_equals(ManifestRecord::key_of(package.id, &link.digest), manifest.clone());
                     targets.push(Target { digest: link.digest, present: false, manifest: false });
                     continue;

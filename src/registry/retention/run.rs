@@ -73,7 +73,16 @@ impl Registry {
                 && let Some(package) = packages::by_id(self.meta.as_ref(), id).await?
                 && package.deleted.is_none()
             {
-                let (done, more) = self.retain_as(caller, &package.target()?, left).await?;
+                let target = package.target()?;
+                let (done, more) = match self.retain_as(caller, &target, left).await {
+                    Ok(outcome) => outcome,
+                    Err(error) if error.kind() == Kind::Internal => {
+                        // A record that cannot be read keeps this package as it is, and not those behind it.
+                        tracing::error!(package = %target.name, %error, "retention passes a package by");
+                        (0, false)
+                    }
+                    Err(error) => return Err(error),
+                };
                 left = left.saturating_sub(done);
                 if more {
                     return Ok(true);
@@ -124,6 +133,11 @@ impl Registry {
         else {
             return Ok(false);
         };
+        // What was just pushed without a tag may wait for the index that will name it, as long as a blob would.
+        let fresh = record.pushed.plus_seconds(self.settings().lease_ttl) > author.caller.at;
+        if seen.tags.is_empty() && fresh {
+            return Ok(false);
+        }
         let mut batch = match self.removal(author, &record, Some(&seen.tags)).await {
             Ok(Some(batch)) => batch,
             Ok(None) => return Ok(false),

@@ -256,7 +256,7 @@ impl World {
                 }
                 Err(error) => assert!(matches!(error.kind(), Kind::NotFound(_)), "{error}"),
             }
-            match self.registry.stat_blob(grant, digest).await {
+            match self.registry.stat_blob(grant, digest, true).await {
                 Ok(size) => {
                     let blob = self.registry.blob(grant, digest).await?;
                     let bytes: Vec<Bytes> = blob.stream(0, size).try_collect().await?;

@@ -101,6 +101,8 @@ struct Repository {
     leases: BTreeSet<usize>,
     manifests: BTreeMap<usize, Vec<(usize, Has)>>,
     tags: BTreeMap<usize, usize>,
+    /// Manifests that were deleted and not pushed since.
+    deleted: BTreeSet<usize>,
 }
 
 impl Repository {
@@ -130,7 +132,7 @@ impl Repository {
                 Has::Child
             } else if self.holds(*named) {
                 Has::Blob
-            } else if *child {
+            } else if *child && !self.deleted.contains(named) {
                 Has::Nothing
             } else {
                 return Said::Missing;
@@ -138,6 +140,7 @@ impl Repository {
             targets.push((*named, has));
         }
         self.manifests.insert(thing, targets);
+        self.deleted.remove(&thing);
         self.arrive(thing, Has::Child);
         if let Some(tag) = tag {
             self.tags.insert(tag, thing);
@@ -153,6 +156,7 @@ impl Repository {
             return Said::InUse;
         }
         let targets = self.manifests.remove(&thing).unwrap();
+        self.deleted.insert(thing);
         self.leases.extend(targets.iter().filter(|(_, has)| *has == Has::Blob).map(|(named, _)| named));
         self.tags.retain(|_, named| *named != thing);
         Said::Done

@@ -420,14 +420,22 @@ impl BlobStore for DirectoryBlobs {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 Err(Error::not_found(What::Blob, format!("blob {key} is not there")))
             }
-            Err(cause) => Err(read_failure(cause)),
+            Err(cause) => Err(reader::inspection_failure(cause)),
         })
         .await
     }
 
     async fn stat(&self, key: PhysicalKey) -> Result<Option<Published>> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || published(&inner.blob(key))).await
+        blocking(move || {
+            let found = published(&inner.blob(key))?;
+            // All folders are made at the start: without this one it is not the blob that is missing.
+            if found.is_none() && !inner.folder(key).is_dir() {
+                return Err(read_failure(io::Error::from(io::ErrorKind::NotFound)));
+            }
+            Ok(found)
+        })
+        .await
     }
 
     async fn reread(&self, key: PhysicalKey, size: u64) -> Result<Arc<dyn OpenBlob>> {

@@ -86,12 +86,21 @@ impl OpenBlob for OpenFile {
     async fn read(&self, offset: u64, length: usize) -> Result<Bytes> {
         let length = self.within(offset, length);
         let file = Arc::clone(&self.file);
-        blocking(move || fill(&file, offset, length)).await
+        blocking(move || fill(&file, offset, length).map_err(read_failure)).await
     }
 }
 
+/// Tells what the medium says of these bytes from what is wrong elsewhere: with the process, or with the whole disk.
+pub(super) fn inspection_failure(cause: io::Error) -> Error {
+    let lost = [Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::NODATA];
+    if cause.raw_os_error().is_some_and(|code| lost.iter().any(|errno| errno.raw_os_error() == code)) {
+        return Error::internal(cause);
+    }
+    read_failure(cause)
+}
+
 /// Reads so many bytes, fewer at the end of the file.
-fn fill(file: &File, offset: u64, length: usize) -> Result<Bytes> {
+fn fill(file: &File, offset: u64, length: usize) -> io::Result<Bytes> {
     let mut bytes = vec![0; length];
     let mut filled = 0;
     while filled < length {
@@ -99,7 +108,7 @@ fn fill(file: &File, offset: u64, length: usize) -> Result<Bytes> {
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(Errno::INTR) => {}
-            Err(cause) => return Err(read_failure(cause.into())),
+            Err(cause) => return Err(cause.into()),
         }
     }
     bytes.truncate(filled);
@@ -138,7 +147,7 @@ impl OpenBlob for Inspected {
     async fn read(&self, offset: u64, length: usize) -> Result<Bytes> {
         let length = self.0.within(offset, length);
         let file = Arc::clone(&self.0.file);
-        idle(move || fill(&file, offset, length)).await
+        idle(move || fill(&file, offset, length).map_err(inspection_failure)).await
     }
 }
 

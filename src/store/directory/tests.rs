@@ -4,6 +4,8 @@ use std::{os::unix::fs::symlink, path::Path};
 
 use bytes::Bytes;
 
+use rustix::io::Errno;
+
 use super::DirectoryBlobs;
 use crate::{
     error::Kind,
@@ -162,4 +164,27 @@ async fn leftovers_are_those_of_an_earlier_process() {
     store.discard(key(2)).await.unwrap();
     store.write(key(3), 5, Hasher::new(Algorithm::Sha256)).await.unwrap();
     assert_eq!(store.leftovers().await.unwrap(), [key(3), key(4)]);
+}
+
+/// What is wrong with the process or the whole disk says nothing of one blob.
+#[tokio::test]
+async fn a_folder_that_is_gone_is_no_missing_blob() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    upload(&store, key(7), b"bytes").await;
+    store.publish(key(7), 5).await.unwrap();
+    assert!(store.stat(key(8)).await.unwrap().is_none());
+    let away = folder.path().join("away");
+    std::fs::rename(folder.path().join("blobs"), &away).unwrap();
+    assert_eq!(store.stat(key(7)).await.unwrap_err().kind(), Kind::Unavailable);
+    std::fs::rename(&away, folder.path().join("blobs")).unwrap();
+    assert_eq!(store.stat(key(7)).await.unwrap().unwrap().size, 5);
+    for (errno, kind) in [
+        (Errno::IO, Kind::Internal),
+        (Errno::UCLEAN, Kind::Internal),
+        (Errno::MFILE, Kind::Unavailable),
+        (Errno::NOMEM, Kind::Unavailable),
+    ] {
+        assert_eq!(super::reader::inspection_failure(errno.into()).kind(), kind);
+    }
 }

@@ -185,8 +185,18 @@ async fn apply(world: &mut World, model: &mut Model, all: &[Value], op: &Op) {
                 world.push_blob(&blob).await.unwrap();
             }
             let texts: Vec<&str> = tags.iter().map(|tag| TAGS[*tag]).collect();
-            world.put(&all[*one], &texts).await.unwrap();
-            model.put(*one, tags);
+            // What an index names and was deleted here is pushed again before it.
+            let children = all[*one]["manifests"].as_array().into_iter().flatten();
+            let is_deleted = |child: &Value| {
+                let named = |other: &usize| child["digest"] == digest_of(&all[*other]).to_string();
+                (0..all.len()).find(named).is_some_and(|at| matches!(model.manifests.get(&at), Some(Some(_))))
+            };
+            let refused = children.into_iter().any(is_deleted);
+            let put = world.put(&all[*one], &texts).await;
+            assert_eq!(put.is_err(), refused, "{put:?}");
+            if !refused {
+                model.put(*one, tags);
+            }
         }
         Op::Delete(one) => assert_eq!(says(world.delete(&all[*one]).await), model.delete(*one)),
         Op::DeleteTag(tag) => assert_eq!(says(world.delete_tag(TAGS[*tag]).await), model.delete_tag(*tag)),

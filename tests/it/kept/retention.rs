@@ -52,8 +52,10 @@ async fn run_job(world: &World) -> usize {
 /// Behaviour 66. Images 0 to 3; 4 names 0 and 1, 5 names 1 and 2, 6 names 4 and 3; 7 signs 0.
 #[tokio::test]
 async fn b66_what_belongs_together_stays_and_goes_together() {
-    let world = filled(&[5, 6]).await;
+    let mut world = filled(&[5, 6]).await;
     assert_eq!(run_job(&world).await, 1, "without a policy nothing happens");
+    // What was pushed without a tag may wait for its index as long as a blob would.
+    world.wind(super::LEASE);
     rules(&world, Retention { keep_last: Some(1), untagged_older: Some(0), ..Retention::default() }).await;
     let plan = world.registry.retention_plan(&world.may::<Delete>().await.unwrap()).await.unwrap();
     assert_eq!(plan.going, 2);
@@ -81,6 +83,7 @@ async fn b66_what_belongs_together_stays_and_goes_together() {
 
     // None of the last, and everything goes; the signature with what it signs.
     rules(&world, Retention { keep_last: Some(0), ..Retention::default() }).await;
+    world.wind(super::LEASE);
     run_job(&world).await;
     assert!(left(&world).await.is_empty());
 }
@@ -168,4 +171,39 @@ fn a_policy_is_tried_dry_and_then_run() {
     let digest = deleted[0]["version"].as_str().unwrap();
     server.admin_ok(&["package", "restore", &format!("ada/app@{digest}")]);
     ada.get("/v2/ada/app/manifests/v2").expect(200);
+}
+
+/// A version that somebody pushed or restored a moment ago is not old, however old it was before.
+#[tokio::test]
+async fn what_is_pushed_again_or_restored_counts_as_new() {
+    let mut world = filled(&[]).await;
+    let image = manifests()[3].clone();
+    rules(&world, Retention { untagged_older: Some(60), ..Retention::default() }).await;
+    let here = async |world: &World| left(world).await.contains(&3);
+    world.delete(&manifests()[6]).await.unwrap();
+    for again in ["pushed", "restored", "pushed while it is here"] {
+        world.wind(100);
+        if again == "pushed while it is here" {
+            world.put(&image, &[]).await.unwrap();
+        } else {
+            world.delete(&image).await.unwrap();
+            match again {
+                "pushed" => {
+                    for blob in blobs_of(&image) {
+                        world.push_blob(&blob).await.unwrap();
+                    }
+                    world.put(&image, &[]).await.unwrap();
+                }
+                _ => drop(world.restore(&image).await.unwrap()),
+            }
+        }
+        run_job(&world).await;
+        assert!(here(&world).await, "{again}");
+        world.wind(5);
+        run_job(&world).await;
+        assert!(here(&world).await, "{again}, for a while");
+    }
+    world.wind(100);
+    run_job(&world).await;
+    assert!(!here(&world).await, "then it is old");
 }

@@ -1,7 +1,7 @@
 //! What a blob's presence promises.
 
 use super::{alice, blob, fresh_bytes};
-use crate::support::{Shared, content};
+use crate::support::{Server, Shared, content};
 
 /// An uploaded blob waits four seconds for the manifest that names it.
 static BRIEF: Shared = Shared::new(&[("PACKHOUSE_LIMITS_LEASE_TTL", "4s")]);
@@ -59,4 +59,18 @@ fn b32_blobs_of_a_deleted_manifest_are_unknown_until_they_are_pushed_again() {
     client.push_blob(&repository, &layer);
     client.put_manifest(&repository, "again", &image).expect(201);
     assert!(client.get(&target).expect(200).body == layer);
+}
+
+/// Who may only read is promised nothing: asking again and again keeps nothing of what was deleted.
+#[test]
+fn a_readers_question_renews_no_lease() {
+    let server = Server::with(&[("PACKHOUSE_LIMITS_LEASE_TTL", "2s")]);
+    let client = server.signed_in("alice");
+    client.push_image("alice/app", "latest", 1);
+    server.admin_ok(&["package", "visibility", "alice/app", "public"]);
+    let bytes = fresh_bytes(300);
+    let asked = blob("alice/app", &client.push_blob("alice/app", &bytes));
+    let reader = server.anonymous();
+    reader.head(&asked).expect(200);
+    super::eventually("the lease ends all the same", || reader.head(&asked).status == 404);
 }

@@ -196,3 +196,30 @@ fn a_deleted_blob_is_missing_for_the_next_manifest() {
     client.push_blob(&repository, &content::noise(9, 2000));
     put(&client, &repository, "again", &image, true, "off");
 }
+
+#[test]
+fn an_index_of_what_is_missing_can_be_pushed_as_often_as_one_likes() {
+    let client = INDEXES.signed_in("alice");
+    let repository = INDEXES.repository("alice");
+    let missing = content::descriptor(content::OCI_MANIFEST, b"not here yet");
+    for time in 0..110 {
+        put(&client, &repository, "again", &index_of(&[missing.clone()]), true, &time.to_string());
+    }
+}
+
+/// What was deleted here did not merely not arrive yet.
+#[test]
+fn a_deleted_child_is_pushed_again_before_its_index() {
+    for (mode, daemon, _, _) in MODES {
+        let client = daemon.signed_in("alice");
+        let repository = daemon.repository("alice");
+        let image = client.push_image(&repository, "child", 1);
+        let child = content::bytes(&image);
+        client.delete(&manifest(&repository, &sha256(&child))).expect(202);
+        let index = index_of(&[content::descriptor(content::OCI_MANIFEST, &child)]);
+        put(&client, &repository, "index", &index, mode == "all", mode);
+        client.push_image(&repository, "child", 1);
+        put(&client, &repository, "index", &index, true, mode);
+        client.get(&manifest(&repository, &sha256(&child))).expect(200);
+    }
+}

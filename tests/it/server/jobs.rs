@@ -40,7 +40,7 @@ fn step(_registry: Arc<Registry>, caller: Caller) -> BoxFuture<'static, Result<P
 
 #[tokio::test(start_paused = true)]
 async fn a_job_goes_on_after_failures_and_stops_when_told() {
-    let job = Job { name: "test", every: Duration::from_secs(60), by_time: true, step };
+    let job = Job { name: "test", every: Duration::from_secs(60), by_time: true, read_only: false, step };
     let reports = Mutex::new(Vec::new());
     let report = |good, _took| reports.lock().unwrap().push(good);
     // At 5 s, 65 s, 125 s, at once after that, 185 s and no more.
@@ -94,7 +94,13 @@ async fn what_deletes_by_time_waits_while_the_clock_is_wrong() {
     let minute = Duration::from_secs(60);
     let steps = async |by_time: bool, counter: &AtomicU32| {
         let before = counter.load(Relaxed);
-        let job = Job { name: "test", every: minute, by_time, step: if by_time { held } else { free } };
+        let job = Job {
+            name: "test",
+            every: minute,
+            by_time,
+            read_only: false,
+            step: if by_time { held } else { free },
+        };
         run(job, registry.clone(), |_, _| (), tokio::time::sleep(minute * 3)).await;
         counter.load(Relaxed) - before
     };

@@ -195,7 +195,7 @@ impl Import<'_> {
         let path = blob_path(digest);
         let Some((size, bytes)) = self.source.file(&path).await? else { return Ok(()) };
         let pull: Grant<Pull> = self.registry.policy().authorize(self.caller, self.name).await?;
-        match self.registry.stat_blob(&pull, digest).await {
+        match self.registry.stat_blob(&pull, digest, true).await {
             Ok(_) => {
                 let mut hasher = Hasher::new(digest.algorithm());
                 let mut bytes = bytes;
