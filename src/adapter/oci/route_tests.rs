@@ -107,9 +107,13 @@ proptest! {
     #[test]
     fn nothing_panics_and_nothing_escapes(target in "/(v2|token)?[a-z0-9/:%._?=&-]{0,60}") {
         if let Ok(route) = parse("GET", &target) {
-            let shown = format!("{route:?}");
-            prop_assert!(!shown.contains("..\"") && !shown.contains('\0'));
             prop_assert!(ROUTES.contains(&route.name()));
+        }
+        // A query may say anything, and is never part of a path; so the path is looked at alone.
+        let path = target.split('?').next().unwrap_or_default();
+        if let Ok(route) = parse("GET", path) {
+            let shown = format!("{route:?}");
+            prop_assert!(!shown.contains("..") && !shown.contains("\\0"), "{}", shown);
         }
     }
 }
