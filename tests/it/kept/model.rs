@@ -261,7 +261,7 @@ async fn compare(world: &World, model: &Model, all: &[Value]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn deleting_and_restoring_are_what_the_model_says(ops in prop::collection::vec(op(), 1..40)) {

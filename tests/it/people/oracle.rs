@@ -409,7 +409,7 @@ fn access() -> impl Strategy<Value = Vec<(String, Vec<&'static str>)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn policy_and_oracle_agree(ops in prop::collection::vec((op(), access()), 1..30)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
