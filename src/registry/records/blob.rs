@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     codec::{Reader, Writer},
-    meta, tag,
+    meta, tag, with_digest,
 };
 use crate::{
     error::Result,
@@ -83,11 +83,6 @@ pub struct BlobRecord {
 const VERSION: u8 = 1;
 /// The same, followed by its quarantine.
 const QUARANTINED: u8 = 2;
-
-fn with_digest(mut key: Key, digest: &Digest) -> Key {
-    digest.write_key(&mut key.bytes);
-    key
-}
 
 impl BlobRecord {
     /// Where a blob's record is.

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::codec::{Reader, Writer};
+use super::{
+    codec::{Reader, Writer},
+    doc, with_digest,
+};
 use crate::{
     error::Result,
     model::{Digest, PackageId, Tag, Timestamp},
@@ -78,15 +81,6 @@ pub struct DeletedTag {
 }
 
 const VERSION: u8 = 1;
-
-fn doc(tag: u8, package: PackageId) -> Key {
-    Key::new(Space::Doc, tag).with(&package.bytes())
-}
-
-fn with_digest(mut key: Key, digest: &Digest) -> Key {
-    digest.write_key(&mut key.bytes);
-    key
-}
 
 impl DeletedTag {
     /// All of a package.

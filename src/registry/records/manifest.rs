@@ -8,11 +8,12 @@ use super::{
     Due,
     blob::{Hold, edges_in, wanted_in},
     codec::{Reader, Writer},
+    doc, with_digest,
 };
 use crate::{
     error::Result,
     model::{Digest, OwnerId, PackageId, Tag, Timestamp},
-    store::{Key, Record, Space},
+    store::{Key, Record},
 };
 
 /// What a manifest names, as stored.
@@ -54,15 +55,6 @@ pub struct ManifestRecord {
 }
 
 const VERSION: u8 = 1;
-
-fn doc(tag: u8, package: PackageId) -> Key {
-    Key::new(Space::Doc, tag).with(&package.bytes())
-}
-
-fn with_digest(mut key: Key, digest: &Digest) -> Key {
-    digest.write_key(&mut key.bytes);
-    key
-}
 
 impl ManifestRecord {
     /// Where a manifest's record is.

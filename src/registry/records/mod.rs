@@ -70,6 +70,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Error, Result},
+    model::{Digest, PackageId},
     store::{Key, Space},
 };
 
@@ -97,6 +98,17 @@ pub(crate) mod tag {
     pub(crate) const POLICY: u8 = b'y';
     pub(crate) const PIN: u8 = b'b';
     pub(crate) const QUARANTINE: u8 = b'q';
+}
+
+/// A key that goes on with a digest.
+fn with_digest(mut key: Key, digest: &Digest) -> Key {
+    digest.write_key(&mut key.bytes);
+    key
+}
+
+/// A key of the doc space, of one package.
+fn doc(tag: u8, package: PackageId) -> Key {
+    Key::new(Space::Doc, tag).with(&package.bytes())
 }
 
 /// A key of the meta space.
