@@ -80,8 +80,12 @@ impl Registry {
             if let Some((package, Some((digest, _)))) = fields.map(|(id, rest)| (id, Digest::read_key(rest)))
             {
                 let package = PackageId(u64::from_be_bytes(*package));
-                // One that cannot be read keeps its place: what becomes of it is for a check to say.
-                if let Ok(Some(record)) = self.manifest_record(package, &digest).await {
+                let record = match self.manifest_record(package, &digest).await {
+                    // One that cannot be read keeps its place: what becomes of it is for a check to say.
+                    Err(error) if error.kind() == Kind::Internal => continue,
+                    other => other?,
+                };
+                if let Some(record) = record {
                     batch.expect_equals(record.key(), Some(record.value()));
                     record.index().into_iter().for_each(|entry| batch.put(entry, Bytes::new()));
                 }
