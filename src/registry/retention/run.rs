@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Kind, Reason, Result},
     model::{Digest, Tag, Timestamp},
     registry::{
-        Registry, packages,
+        Registry, Trust, packages,
         policies::InForce,
         records::{ManifestRecord, PackageRecord, PolicyRecord, Retention, TagRecord},
         removal::Author,
@@ -56,7 +56,18 @@ impl Registry {
     }
 
     /// Deletes what the rules let go, at most `limit` versions; says how many.
+    ///
+    /// # Errors
+    /// Unavailable while the clock is not believed, or the registry takes no changes.
     pub async fn retain(&self, grant: &Grant<Delete>, limit: usize) -> Result<usize> {
+        let trust = self.time().trust;
+        if trust != Trust::Steady {
+            let text = format!("{trust}: nothing is deleted by time until `packhouse clock accept`");
+            return Err(Error::new(Kind::Unavailable, text));
+        }
+        if self.read_only() {
+            return Err(Error::new(Kind::Unavailable, "the registry is read-only and deletes nothing"));
+        }
         let (done, _) = self.retain_as(grant.caller(), grant.target(), limit).await?;
         Ok(done)
     }
