@@ -20,6 +20,15 @@ use crate::{
     store::{Batch, CommitError, OpenBlob, Prefix, Record},
 };
 
+/// A blob without its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct BlobHead {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whether only a lease holds it that is more than half over: who may push asks [`Registry::keep_blob`].
+    pub waning: bool,
+}
+
 /// A blob, open for reading.
 pub struct Blob {
     /// Its name.
@@ -123,43 +132,56 @@ impl Registry {
             return Ok(bytes);
         }
         let stored = self.meta.get(&BlobRecord::inline_key(digest)).await?;
-        match (stored, record) {
-            // What is kept in memory by digest must be of that digest.
-            (Some(bytes), record) if inline_damage(record, Some(&bytes)).is_none() => {
-                self.hot.insert(digest, &bytes);
-                Ok(bytes)
-            }
-            _ => {
-                let text =
-                    format!("blob {digest} is recorded as inline, and its bytes are missing or altered");
-                Err(Error::internal(text))
-            }
-        }
+        // What is kept in memory by digest must be of that digest.
+        let good = stored.filter(|bytes| inline_damage(record, Some(bytes)).is_none());
+        let bytes = good.ok_or_else(|| {
+            Error::internal(format!(
+                "blob {digest} is recorded as inline, and its bytes are missing or altered"
+            ))
+        })?;
+        self.hot.insert(digest, &bytes);
+        Ok(bytes)
     }
 
-    /// A blob's size, for HEAD. To who may push, "it is here" is a promise that it stays for the manifest to come: a lease
-    /// that is more than half over is renewed, and the renewal synced, since the promise outlives the old end. Who only
-    /// reads is promised nothing, and keeps nothing from being collected.
-    pub async fn stat_blob(&self, grant: &Grant<Pull>, digest: &Digest, pusher: bool) -> Result<u64> {
+    /// A blob without its bytes. Who only reads is promised nothing by it, and keeps nothing from being collected.
+    pub async fn stat_blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<BlobHead> {
+        self.stat(grant.target(), digest, grant.at()).await.map(|(head, ..)| head)
+    }
+
+    async fn stat(
+        &self,
+        package: &PackageTarget,
+        digest: &Digest,
+        at: Timestamp,
+    ) -> Result<(BlobHead, BlobRecord, Holding)> {
+        let found = self.held_blob(package, digest, at).await?;
+        // Of one in quarantine the client is to send the bytes again, which repairs it.
+        let found = found.filter(|(record, _)| record.quarantine.is_none());
+        let (record, holding) = found.ok_or_else(|| unknown_blob(digest))?;
+        let half = Timestamp(at.0.saturating_add(self.settings().lease_ttl.saturating_mul(500)));
+        let waning = match &holding {
+            Holding::Lease(value) => lease_ends(value).is_some_and(|ends| ends < half),
+            Holding::Edge => false,
+        };
+        Ok((BlobHead { size: record.size, waning }, record, holding))
+    }
+
+    /// The same for who may push. "It is here" is then a promise that it stays for the manifest to come: a lease that is
+    /// more than half over is renewed, and the renewal synced, since the promise outlives the old end.
+    pub async fn keep_blob(&self, grant: &Grant<Push>, digest: &Digest) -> Result<BlobHead> {
         // Each conflict: another request changed the lease or a review ended it. So it is not said to be here unseen.
         for _ in 0..16 {
-            let found = self.held_blob(grant.target(), digest, grant.at()).await?;
-            // Of one in quarantine the client is to send the bytes again, which repairs it.
-            let found = found.filter(|(record, _)| record.quarantine.is_none());
-            let (record, holding) = found.ok_or_else(|| unknown_blob(digest))?;
-            let half = Timestamp(grant.at().0.saturating_add(self.settings().lease_ttl.saturating_mul(500)));
-            let value = match holding {
-                Holding::Lease(value) if pusher && lease_ends(&value).is_some_and(|ends| ends < half) => {
-                    value
-                }
-                _ => return Ok(record.size),
-            };
+            let (head, record, holding) = self.stat(grant.target(), digest, grant.at()).await?;
+            let Holding::Lease(value) = holding else { return Ok(head) };
+            if !head.waning {
+                return Ok(head);
+            }
             let mut batch = Batch::new();
             batch.expect_equals(lease_key(digest, grant.target().id), Some(value));
             batch.expect_equals(record.key(), Some(record.value()));
             self.lease(&mut batch, grant.target(), digest, grant.at()).await?;
             match self.meta.commit(batch).await {
-                Ok(_) => return Ok(record.size),
+                Ok(_) => return Ok(head),
                 Err(CommitError::Conflict(_)) => {}
                 Err(error) => return Err(failed(error)),
             }

@@ -43,7 +43,7 @@ use futures_util::Stream;
 
 pub use crate::store::backup::{Notes, check as check_backup};
 pub use backup::BackedUp;
-pub use blobs::Blob;
+pub use blobs::{Blob, BlobHead};
 pub use bootstrap::{FIRST_USER, FirstUser, generated_password};
 pub use clock::{Clocks, MachineClocks, Reading, Time, Trust};
 pub use collect::{Collected, CollectionFigures, CollectionState, Doomed, DryRun, Slice};

@@ -20,7 +20,7 @@ use crate::{
         range::{self, ByteRange},
     },
     model::{Digest, PackageName, manifest::media},
-    registry::{Blob, Referrer, Referrers},
+    registry::{Blob, BlobHead, Referrer, Referrers},
 };
 
 /// What is named by digest never changes; who may read it can, so only the client's own cache may keep it.
@@ -28,8 +28,14 @@ pub(super) const FOREVER: &str = "private, max-age=31536000, immutable";
 
 pub(super) async fn blob_head(cx: Cx<'_>, name: &PackageName, digest: &Digest) -> Result<Reply> {
     let grant = cx.authorize::<Pull>(name).await?;
-    let pusher = cx.authorize::<Push>(name).await.is_ok();
-    let size = cx.registry.stat_blob(&grant, digest, pusher).await?;
+    let BlobHead { size, waning } = cx.registry.stat_blob(&grant, digest).await?;
+    if waning {
+        match cx.authorize::<Push>(name).await {
+            Ok(pusher) => drop(cx.registry.keep_blob(&pusher, digest).await?),
+            Err(error) if error.is_fault() => return Err(error),
+            Err(_) => {}
+        }
+    }
     if unchanged(cx, digest) {
         return Ok(blob_headers(Reply::new(StatusCode::NOT_MODIFIED), digest));
     }

@@ -154,7 +154,7 @@ async fn what_is_in_quarantine_is_promised_to_nobody_and_repaired_for_everybody(
         assert_eq!(quarantined(&world).await.get(&digest), Some(&Damage::Altered));
         for path in ["acme/app", "acme/other"] {
             assert_eq!(read(&world, path, &digest).await.unwrap_err().kind(), Kind::Internal);
-            let head = world.registry().stat_blob(&pull(&world, path).await, &digest, true).await;
+            let head = world.registry().stat_blob(&pull(&world, path).await, &digest).await;
             assert_eq!(head.unwrap_err().kind(), Kind::NotFound(What::Blob));
         }
         assert!(!world.registry().mount_blob(&into, &from, &digest).await.unwrap());
@@ -168,7 +168,7 @@ async fn what_is_in_quarantine_is_promised_to_nobody_and_repaired_for_everybody(
         assert_eq!(again, bytes.len() as u64);
         for path in ["acme/app", "acme/other"] {
             assert_eq!(read(&world, path, &digest).await.unwrap(), bytes);
-            world.registry().stat_blob(&pull(&world, path).await, &digest, true).await.unwrap();
+            world.registry().stat_blob(&pull(&world, path).await, &digest).await.unwrap();
         }
         world.put_naming(&digest, bytes.len()).await.unwrap();
         assert!(quarantined(&world).await.is_empty());

@@ -12,7 +12,9 @@ use crate::{
     auth::{Action, Actor, Caller, Grant, Operate, PackageTarget, Publish, Pull, Push},
     error::{Error, Kind, Result},
     model::{Digest, OwnerId, OwnerName, PackageName, PhysicalKey, Reference, Tag, Timestamp},
-    registry::{Chunk, Collected, PutManifest, Registry, Settings, accounts::NewUser, generated_password},
+    registry::{
+        BlobHead, Chunk, Collected, PutManifest, Registry, Settings, accounts::NewUser, generated_password,
+    },
     store::{
         Key, MetadataStore as _,
         faulty::{Faults, FaultyBlobs, FaultyMeta},
@@ -256,8 +258,8 @@ impl World {
                 }
                 Err(error) => assert!(matches!(error.kind(), Kind::NotFound(_)), "{error}"),
             }
-            match self.registry.stat_blob(grant, digest, true).await {
-                Ok(size) => {
+            match self.registry.stat_blob(grant, digest).await {
+                Ok(BlobHead { size, .. }) => {
                     let blob = self.registry.blob(grant, digest).await?;
                     let bytes: Vec<Bytes> = blob.stream(0, size).try_collect().await?;
                     assert_eq!(Digest::sha256(&bytes.concat()), *digest);

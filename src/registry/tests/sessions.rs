@@ -96,8 +96,8 @@ async fn ask(world: &World, model: &mut Model, gone: bool) -> std::result::Resul
 
 async fn is_stored(world: &World, bytes: &Bytes) -> bool {
     let Ok(grant) = world.grant::<Pull>(APP).await else { return false };
-    match world.registry.stat_blob(&grant, &Digest::sha256(bytes), true).await {
-        Ok(size) => size == bytes.len() as u64,
+    match world.registry.stat_blob(&grant, &Digest::sha256(bytes)).await {
+        Ok(head) => head.size == bytes.len() as u64,
         Err(error) if is_gone(&error) => false,
         Err(error) => panic!("{error}"),
     }

@@ -161,7 +161,7 @@ async fn a_name_that_is_taken_again_is_not_taken_back() {
     let pull = world.may::<Pull>().await.unwrap();
     assert_eq!(world.registry.tags(&pull, None, 10).await.unwrap(), ["new"], "nothing of the old one shows");
     // Nor does the new one hold what the old one does.
-    assert!(world.registry.stat_blob(&pull, &Digest::sha256(&blob(2)), true).await.is_err());
+    assert!(world.registry.stat_blob(&pull, &Digest::sha256(&blob(2))).await.is_err());
 
     world.wind(1);
     world.delete_package().await.unwrap();

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use super::{Entry, INDEX, Index, LAYOUT, LayoutFile, NAME, blob_path, source::Source};
 use crate::{
     adapter::control::{Answer, done},
-    auth::{Caller, Grant, Publish, Pull, Push},
+    auth::{Caller, Grant, Publish, Push},
     error::{Error, Kind, Reason, Result, What},
     model::{
         Digest, Ecosystem, Hasher, Manifest, PackageName, Reference, Tag,
@@ -194,8 +194,7 @@ impl Import<'_> {
     async fn blob(&mut self, digest: &Digest) -> Result<()> {
         let path = blob_path(digest);
         let Some((size, bytes)) = self.source.file(&path).await? else { return Ok(()) };
-        let pull: Grant<Pull> = self.registry.policy().authorize(self.caller, self.name).await?;
-        match self.registry.stat_blob(&pull, digest, true).await {
+        match self.registry.keep_blob(&self.push().await?, digest).await {
             Ok(_) => {
                 let mut hasher = Hasher::new(digest.algorithm());
                 let mut bytes = bytes;

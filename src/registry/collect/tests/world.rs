@@ -214,7 +214,7 @@ impl World {
     }
 
     pub(super) async fn head(&self, package: usize, number: usize, at: Timestamp) -> Step {
-        self.registry.stat_blob(&self.grant(package, at).await, &digest(number), true).await.map(|_| ())
+        self.registry.keep_blob(&self.grant(package, at).await, &digest(number)).await.map(|_| ())
     }
 
     pub(super) async fn put(&self, package: usize, document: &Document, at: Timestamp) -> Step {
