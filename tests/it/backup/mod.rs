@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{PROGRAM, Server};
+use crate::support::{PROGRAM, Server, folder::everything};
 
 /// Runs the program with these arguments.
 fn packhouse(args: &[&str]) -> Output {
@@ -48,20 +48,7 @@ fn backups(folder: &Path) -> Vec<PathBuf> {
 
 /// Every file below a folder, with its bytes.
 fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(at) = folders.pop() {
-        for entry in at.read_dir().unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.is_file() {
-                found.push((path.clone(), std::fs::read(&path).unwrap()));
-            }
-        }
-    }
-    found.sort();
-    found
+    everything(folder).into_iter().filter_map(|(path, bytes)| Some((path, bytes?))).collect()
 }
 
 /// A daemon with a few packages, and a folder for backups beside its own.

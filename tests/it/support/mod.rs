@@ -1,6 +1,7 @@
 //! A real daemon for each test, and one client per kind of caller.
 
 pub mod content;
+pub mod folder;
 pub mod http;
 pub mod shared;
 pub mod strace;

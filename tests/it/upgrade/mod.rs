@@ -3,7 +3,7 @@
 //! `format-1.txt` is what release 0.1.0 stored for a few users, packages and uploads: a part of the key space, a key and a
 //! value a line, in hexadecimal. Nobody makes it anew from the code as it is now: it is what is out there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use packhouse::store::{Batch, Key, RocksOptions, Space, open_directory};
 use tempfile::TempDir;
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::support::{
     PROGRAM, Server,
     content::{OCI_MANIFEST, bytes, descriptor, image, index, noise, sha256},
+    folder::everything,
 };
 
 const STORED: &str = include_str!("format-1.txt");
@@ -101,26 +102,6 @@ async fn a_folder_of_0_1_0_opens_and_serves_all_it_holds() {
     bob.push_image("acme/app", "new", 9);
     anybody.get("/v2/acme/app/manifests/new").expect(200);
     assert_eq!(bob.get("/v2/acme/app/tags/list").expect(200).json()["tags"].as_array().unwrap().len(), 5);
-}
-
-/// Everything in a folder and its subfolders: names and bytes.
-fn everything(folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(at) = folders.pop() {
-        for entry in at.read_dir().unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path.clone());
-                found.push((path, None));
-            } else {
-                let bytes = std::fs::read(&path).unwrap();
-                found.push((path, Some(bytes)));
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 /// Every way of opening a folder is refused with these words and exit code 1, and changes nothing in it.
