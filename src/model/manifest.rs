@@ -26,6 +26,11 @@ pub mod media {
     ];
     /// Longest media type kept, in bytes.
     pub const MAX: usize = 255;
+
+    /// Whether this is one of the types of index.
+    pub fn is_index(media_type: &str) -> bool {
+        [OCI_INDEX, DOCKER_LIST].contains(&media_type)
+    }
 }
 
 /// Something a manifest names and its repository must, or may, hold.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     ByteStream, Registry,
-    holds::{Holding, expect_held, review},
+    holds::{As, Holding, expect_held, review},
     records::{
         BlobRecord, Hold, Location, Quarantine,
         blob::{edges_in, holds_of, lease_ends, lease_key, package_in},
@@ -203,7 +203,7 @@ impl Registry {
             batch.expect_equals(BlobRecord::key_of(digest), Some(value));
             expect_held(&mut batch, from.target(), digest, &holding);
             self.lease(&mut batch, into.target(), digest, into.at()).await?;
-            self.arrive(&mut batch, into.target(), digest, false).await?;
+            self.arrive(&mut batch, into.target(), &[(*digest, As::Blob)]).await?;
             revisions::expect(&mut batch, &rights);
             match self.meta.commit(batch).await {
                 Ok(_) => return Ok(true),

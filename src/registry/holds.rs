@@ -1,6 +1,8 @@
 //! What a package holds. An edge or a lease is the right to read a digest there; a digest by itself is the right to
 //! nothing. Everything here answers for one package.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::{
@@ -17,8 +19,20 @@ use crate::{
     auth::PackageTarget,
     error::{Error, Result, What},
     model::{Digest, PackageId, Timestamp},
-    store::{Add, Batch, Prefix},
+    store::{Add, Batch, Key, Prefix},
 };
+
+/// As what a digest arrives in a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum As {
+    /// Bytes that any manifest may name.
+    Blob,
+    /// A manifest, which an index may name.
+    Manifest,
+}
+
+/// Most manifests that change in one batch because something they want arrives.
+const ARRIVALS: usize = 1000;
 
 /// How a package holds a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,37 +152,59 @@ impl Registry {
         Ok(())
     }
 
-    /// Turns the wanted keys of a digest that arrives in a package into edges, in the batch in which it arrives. Says
-    /// which manifests it rewrites, so that the caller does not write one of them again.
+    /// Turns the wanted keys of digests that arrive in a package into edges, in the batch in which they arrive. What wants
+    /// several of them is rewritten once. A manifest is what indexes wait for: a layer of that digest stays wanted.
+    ///
+    /// # Errors
+    /// Invalid when too many manifests would change in one batch; several digests arrive with a restore only.
     pub(crate) async fn arrive(
         &self,
         batch: &mut Batch,
         package: &PackageTarget,
-        digest: &Digest,
-        as_manifest: bool,
+        arrived: &[(Digest, As)],
     ) -> Result<()> {
-        let counter = wanting(package.id, digest);
-        let counted = self.meta.get(&counter).await?;
-        batch.expect_equals(counter, counted);
-        let prefix = wanted_in(package.id, digest);
+        let counters: Vec<_> = arrived.iter().map(|(digest, _)| wanting(package.id, digest)).collect();
+        let counted = self.meta.multi_get(&counters).await?;
+        let mut changed: BTreeMap<Digest, (ManifestRecord, ManifestRecord)> = BTreeMap::new();
+        for (((digest, how), counter), counted) in arrived.iter().zip(counters).zip(counted) {
+            let was_wanted = counted.is_some();
+            batch.expect_equals(counter, counted);
+            if !was_wanted {
+                continue;
+            }
+            for by in self.wanters(package.id, digest).await? {
+                if !changed.contains_key(&by) {
+                    let Some(old) = self.manifest_record(package.id, &by).await? else { continue };
+                    changed.insert(by, (old.clone(), old));
+                }
+                if let Some((old, new)) = changed.get_mut(&by) {
+                    for target in new.targets.iter_mut().filter(|target| target.digest == *digest) {
+                        target.child = old.is_child(target);
+                        target.present = *how == As::Blob || target.child;
+                        target.manifest = *how == As::Manifest && target.child;
+                    }
+                }
+            }
+            if changed.len() > ARRIVALS {
+                let text = format!("more than {ARRIVALS} manifests of this repository wait for what this one holds");
+                return Err(Error::invalid(What::Manifest, text));
+            }
+        }
+        changed.values().for_each(|(old, new)| batch.replace(Some(old), Some(new)));
+        Ok(())
+    }
+
+    /// The manifests of a package that want a digest: some hundred at most.
+    async fn wanters(&self, package: PackageId, digest: &Digest) -> Result<Vec<Digest>> {
+        let prefix = wanted_in(package, digest);
+        let mut wanters = Vec::new();
         let mut after = None;
         loop {
             let page = self.meta.scan(&prefix, after.as_ref(), 256).await?;
-            for (key, _) in &page {
-                let Some((manifest, _)) = Digest::read_key(&key.bytes[prefix.bytes.len()..]) else {
-                    continue;
-                };
-                let record_key = ManifestRecord::key_of(package.id, &manifest);
-                let Some(value) = self.meta.get(&record_key).await? else { continue };
-                let old = ManifestRecord::decode(package.id, manifest, &value)?;
-                let mut new = old.clone();
-                for target in new.targets.iter_mut().filter(|target| target.digest == *digest) {
-                    (target.present, target.manifest) = (true, as_manifest);
-                }
-                batch.replace(Some(&old), Some(&new));
-            }
+            let read = |key: &Key| Digest::read_key(key.bytes.get(prefix.bytes.len()..)?).map(|(by, _)| by);
+            wanters.extend(page.iter().filter_map(|(key, _)| read(key)));
             if page.len() < 256 {
-                return Ok(());
+                return Ok(wanters);
             }
             after = page.last().map(|(key, _)| key.clone());
         }

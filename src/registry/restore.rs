@@ -3,6 +3,7 @@
 use super::{
     Registry,
     events::{self, What as Event},
+    holds::As,
     packages,
     records::{DeletedTag, ManifestRecord, PackageRecord, State, TagRecord},
     revisions::{self, Outcome},
@@ -59,8 +60,11 @@ impl Registry {
             // As if pushed now: what somebody wanted back does not go at once because it is old.
             let new = ManifestRecord { deleted: None, pushed: old.pushed.max(grant.at()), ..old.clone() };
             batch.replace(Some(&old), Some(&new));
-            // What waited for it has it.
-            self.arrive(&mut batch, grant.target(), &old.digest, true).await?;
+            // What waited for it, or for a blob that only it holds, has it.
+            let blobs = old.targets.iter().filter(|target| target.present && !target.manifest);
+            let mut arrived = vec![(old.digest, As::Manifest)];
+            arrived.extend(blobs.map(|target| (target.digest, As::Blob)));
+            self.arrive(&mut batch, grant.target(), &arrived).await?;
             events::record(&mut batch, grant, "manifest.restore", Some(&old.digest), None);
             let mut restored = Restored::default();
             if whole {

@@ -5,6 +5,7 @@ mod backups;
 mod bench;
 mod cancel;
 mod invariants;
+mod links;
 mod model;
 mod schedule;
 mod scrubs;

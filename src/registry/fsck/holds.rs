@@ -124,6 +124,10 @@ impl Check<'_> {
             return self.stray(key, value, digest, package, by, stored, text).await;
         }
         let child = matches!(hold, Hold::Child | Hold::HeldChild);
+        // A child held as a blob need not be a manifest too.
+        if child && manifest.targets.iter().any(|target| target.digest == *digest && !target.manifest) {
+            return Ok(());
+        }
         let target = if child { ManifestRecord::key_of(package, digest) } else { BlobRecord::key_of(digest) };
         let place = self.place(package).await;
         match self.view.get(&target).await? {

@@ -13,7 +13,7 @@ use crate::{
     },
     registry::{
         Registry, Sparse, events,
-        holds::{Holding, expect_held, is_open, review},
+        holds::{As, Holding, expect_held, is_open, review},
         packages,
         records::{
             BlobRecord, Hold, ManifestRecord, TagRecord, Target,
@@ -165,7 +165,7 @@ impl Registry {
                 events::record(&mut batch, grant, "manifest.put", Some(&digest), None);
             }
         }
-        self.arrive(&mut batch, package, &digest, true).await?;
+        self.arrive(&mut batch, package, &[(digest, As::Manifest)]).await?;
         self.expect_movable(&mut batch, package, &tags, &digest).await?;
         for (tag, before) in tags {
             point(&mut batch, grant, tag, before, digest);
@@ -234,6 +234,7 @@ impl Registry {
         let mut absent = 0;
         for link in links {
             let found = self.find(grant, link).await?;
+            let child = link.role == LinkRole::Child;
             let present = match &found {
                 Found::Manifest(value) => {
                     batch
@@ -256,7 +257,7 @@ impl Registry {
                     let allowed = match self.settings().sparse {
                         Sparse::Off => false,
                         // What is deleted here did not merely not arrive yet: the client pushes it again.
-                        Sparse::Indexes => link.role == LinkRole::Child && manifest.is_none(),
+                        Sparse::Indexes => child && manifest.is_none(),
                         Sparse::All => true,
                     };
                     if !allowed {
@@ -265,7 +266,7 @@ impl Registry {
                     absent += 1;
                     self.want(batch, package, &digest, &link.digest, lease.clone()).await?;
                     batch.expect_equals(ManifestRecord::key_of(package.id, &link.digest), manifest.clone());
-                    targets.push(Target { digest: link.digest, present: false, manifest: false });
+                    targets.push(Target { digest: link.digest, present: false, manifest: false, child });
                     continue;
                 }
             };
@@ -275,7 +276,7 @@ impl Registry {
                 return Err(Error::invalid(What::Manifest, text));
             }
             let manifest = matches!(found, Found::Manifest(_));
-            targets.push(Target { digest: link.digest, present: true, manifest });
+            targets.push(Target { digest: link.digest, present: true, manifest, child });
         }
         if missing.is_empty() && absent <= ABSENT {
             return Ok(targets);

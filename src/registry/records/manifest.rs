@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::Result,
-    model::{Digest, OwnerId, PackageId, Tag, Timestamp},
+    model::{Digest, OwnerId, PackageId, Tag, Timestamp, manifest::media},
     store::{Key, Record},
 };
 
@@ -25,6 +25,8 @@ pub struct Target {
     pub present: bool,
     /// Whether what it holds is a manifest of its own, and not a blob.
     pub manifest: bool,
+    /// Whether it is named as a child of an index, and not as a configuration or a layer.
+    pub child: bool,
 }
 
 /// A manifest of a package: everything but its bytes, which lie beside it.
@@ -54,7 +56,43 @@ pub struct ManifestRecord {
     pub targets: Vec<Target>,
 }
 
+/// The form without [`kind::BLOB_CHILD`] and [`kind::WANTED_CHILD`], as it was written from the beginning.
 const VERSION: u8 = 1;
+/// The form with them. A record is written in the form it was read in, since a change expects the bytes it read.
+const WITH_CHILDREN: u8 = 2;
+
+/// The kinds of target, as stored.
+mod kind {
+    pub const WANTED: u8 = 0;
+    pub const BLOB: u8 = 1;
+    pub const MANIFEST: u8 = 2;
+    pub const BLOB_CHILD: u8 = 3;
+    pub const WANTED_CHILD: u8 = 4;
+}
+
+impl Target {
+    fn kind(&self) -> u8 {
+        match (self.present, self.manifest, self.child) {
+            (false, _, false) => kind::WANTED,
+            (false, _, true) => kind::WANTED_CHILD,
+            (true, true, _) => kind::MANIFEST,
+            (true, false, false) => kind::BLOB,
+            (true, false, true) => kind::BLOB_CHILD,
+        }
+    }
+
+    fn of_kind(kind: u8, digest: Digest) -> Option<Self> {
+        let (present, manifest, child) = match kind {
+            kind::WANTED => (false, false, false),
+            kind::WANTED_CHILD => (false, false, true),
+            kind::MANIFEST => (true, true, true),
+            kind::BLOB => (true, false, false),
+            kind::BLOB_CHILD => (true, false, true),
+            _ => return None,
+        };
+        Some(Self { digest, present, manifest, child })
+    }
+}
 
 impl ManifestRecord {
     /// Where a manifest's record is.
@@ -93,10 +131,15 @@ impl ManifestRecord {
         Digest::read_key(key.bytes.get(skip..)?).map(|(digest, _)| digest)
     }
 
+    /// Whether one of its targets is a child of an index. Release 0.1.0 did not store it of those that it wanted.
+    pub fn is_child(&self, target: &Target) -> bool {
+        target.child || !target.present && media::is_index(&self.media_type)
+    }
+
     /// Reads a stored record.
     pub fn decode(package: PackageId, digest: Digest, bytes: &[u8]) -> Result<Self> {
         let (version, mut reader) = Reader::new(bytes, "manifest")?;
-        if version != VERSION {
+        if version != VERSION && version != WITH_CHILDREN {
             return Err(reader.broken("written by a newer version"));
         }
         let owner = OwnerId(reader.u64()?);
@@ -114,12 +157,13 @@ impl ManifestRecord {
         let mut targets = Vec::new();
         for _ in 0..count {
             let kind = reader.u8()?;
-            if kind > 2 {
-                return Err(reader.broken("unknown kind of target"));
-            }
-            targets.push(Target { digest: reader.digest()?, present: kind != 0, manifest: kind == 2 });
+            let target = Target::of_kind(kind, reader.digest()?);
+            targets.push(target.ok_or_else(|| reader.broken("unknown kind of target"))?);
         }
         reader.end()?;
+        if version != form(&targets) {
+            return Err(reader.broken("its version is not that of its targets"));
+        }
         Ok(Self {
             package,
             owner,
@@ -136,6 +180,12 @@ impl ManifestRecord {
     }
 }
 
+/// The form in which a manifest with these targets is stored.
+fn form(targets: &[Target]) -> u8 {
+    let newer = targets.iter().any(|target| target.kind() > kind::MANIFEST);
+    if newer { WITH_CHILDREN } else { VERSION }
+}
+
 /// Eight bytes that stand for an artifact type in a key; a reader compares the type itself.
 fn type_hash(artifact_type: &str) -> [u8; 8] {
     let mut hash = [0; 8];
@@ -149,7 +199,7 @@ impl Record for ManifestRecord {
     }
 
     fn value(&self) -> Bytes {
-        let mut writer = Writer::new(VERSION)
+        let mut writer = Writer::new(form(&self.targets))
             .u64(self.owner.0)
             .u64(self.size)
             .u64(self.pushed.0)
@@ -163,20 +213,14 @@ impl Record for ManifestRecord {
         };
         writer = writer.u64(self.targets.len() as u64);
         for target in &self.targets {
-            let kind = if !target.present {
-                0
-            } else if target.manifest {
-                2
-            } else {
-                1
-            };
-            writer = writer.u8(kind).digest(&target.digest);
+            writer = writer.u8(target.kind()).digest(&target.digest);
         }
         writer.finish()
     }
 
     /// Edges to what it has, live or held; wanted keys for what it has not; its place among its subject's referrers, or
-    /// in the queue of what was deleted.
+    /// in the queue of what was deleted. A child held as a blob has both edges: that of the blob keeps its bytes, and that
+    /// of the child keeps the manifest from being deleted that the same digest may become.
     fn index(&self) -> BTreeSet<Key> {
         let mut keys = BTreeSet::new();
         keys.insert(match self.deleted {
@@ -184,18 +228,22 @@ impl Record for ManifestRecord {
             Some(at) => Due::Manifest(self.package, self.digest).key(at),
         });
         for target in &self.targets {
-            let key = if target.present {
-                let hold = match (target.manifest, self.deleted) {
-                    (false, None) => Hold::Live,
-                    (false, Some(_)) => Hold::Held,
-                    (true, None) => Hold::Child,
-                    (true, Some(_)) => Hold::HeldChild,
-                };
-                edges_in(&target.digest, hold, self.owner, self.package)
-            } else {
-                wanted_in(self.package, &target.digest)
+            let mut add = |key| keys.insert(with_digest(key, &self.digest));
+            if !target.present {
+                add(wanted_in(self.package, &target.digest));
+                continue;
+            }
+            let edges = |hold| edges_in(&target.digest, hold, self.owner, self.package);
+            let (of_blob, of_child) = match self.deleted {
+                None => (Hold::Live, Hold::Child),
+                Some(_) => (Hold::Held, Hold::HeldChild),
             };
-            keys.insert(with_digest(key, &self.digest));
+            if !target.manifest {
+                add(edges(of_blob));
+            }
+            if target.child {
+                add(edges(of_child));
+            }
         }
         if let (Some(subject), None) = (&self.subject, self.deleted) {
             let typed = Self::referrers_typed(self.package, subject, &self.artifact_type);

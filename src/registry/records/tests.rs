@@ -119,9 +119,9 @@ fn manifest() -> ManifestRecord {
         artifact_type: "c".into(),
         annotations: "{}".into(),
         targets: vec![
-            Target { digest: sha256("c3"), present: true, manifest: false },
-            Target { digest: sha512("d4"), present: false, manifest: false },
-            Target { digest: sha256("e5"), present: true, manifest: true },
+            Target { digest: sha256("c3"), present: true, manifest: false, child: false },
+            Target { digest: sha512("d4"), present: false, manifest: false, child: false },
+            Target { digest: sha256("e5"), present: true, manifest: true, child: true },
         ],
     }
 }
@@ -140,6 +140,13 @@ fn a_manifest_is_these_bytes() {
         "e5".repeat(32),
     );
     golden(&full, &full.value(), &text, decode);
+
+    let mut index = full.clone();
+    let named = |digest, present| Target { digest, present, manifest: false, child: true };
+    index.targets.extend([named(sha256("f6"), true), named(sha256("a7"), false)]);
+    let more = format!("{text} 03 01 {} 04 01 {}", "f6".repeat(32), "a7".repeat(32));
+    let more = more.replacen("01 00", "02 00", 1).replacen("0000000000000003 01 01", "0000000000000005 01 01", 1);
+    golden(&index, &index.value(), &more, decode);
 
     let bare = ManifestRecord {
         deleted: Some(Timestamp(5)),
@@ -186,7 +193,13 @@ fn a_manifests_index_is_these_keys() {
     assert_eq!(typed, "2e7d2c03a9507ae2");
     manifest.deleted = Some(Timestamp(9));
     let due = (Space::Queue, format!("'d' 0000000000000009 01 0000000000000001 01 {own}"));
-    assert_eq!(keys(&manifest), hex_of(&[edge("02"), child("04"), wanted, due]));
+    assert_eq!(keys(&manifest), hex_of(&[edge("02"), child("04"), wanted.clone(), due]));
+
+    // A child that is a blob: its bytes stay, and so does the manifest that it may be too.
+    manifest.deleted = None;
+    manifest.targets[0].child = true;
+    let both = [&live[..], &[(Space::Refs, edge("03").1)]].concat();
+    assert_eq!(keys(&manifest), hex_of(&both));
 }
 
 #[test]
@@ -356,10 +369,12 @@ fn everything(store: &MemoryStore) -> BTreeMap<Key, Bytes> {
 
 /// A manifest from a small world, so that histories meet themselves: or none. Package and digest are the caller's.
 fn states() -> impl Strategy<Value = Option<ManifestRecord>> {
-    let target = (0u8..6, any::<bool>(), any::<bool>()).prop_map(|(number, present, manifest)| Target {
+    let kinds = (any::<bool>(), any::<bool>(), any::<bool>());
+    let target = (0u8..6, kinds).prop_map(|(number, (present, manifest, child))| Target {
         digest: digests(number),
         present,
         manifest: present && manifest,
+        child: child || present && manifest,
     });
     let parts = (
         prop::collection::vec(target, 0..5),

@@ -241,7 +241,7 @@ async fn seen(view: &dyn MetadataRead, package: &PackageTarget, policies: &InFor
             let tags = tags.remove(&digest).unwrap_or_default();
             let moved = tags.iter().map(|tag| tag.moved).max().unwrap_or_default();
             let immutable = |tag: &TagRecord| policies.immutable(tag.tag.as_str()).is_some();
-            let children = record.targets.iter().filter(|target| target.manifest).map(|target| target.digest);
+            let children = record.targets.iter().filter(|target| target.child).map(|target| target.digest);
             all.push(Seen {
                 digest,
                 gone: record.deleted.is_some(),

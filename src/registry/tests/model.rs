@@ -106,6 +106,15 @@ struct Repository {
 }
 
 impl Repository {
+    /// Whether an index names it as a child, as a blob or as a manifest.
+    fn is_child(&self, thing: usize) -> bool {
+        let named = |names: usize| THINGS[names].names.iter().flatten().any(|named| *named == (thing, true));
+        self.manifests.iter().any(|(index, targets)| {
+            let has = |how| targets.contains(&(thing, how));
+            named(*index) && (has(Has::Blob) || has(Has::Child))
+        })
+    }
+
     fn is_named(&self, thing: usize, how: Has) -> bool {
         self.manifests.values().flatten().any(|named| *named == (thing, how))
     }
@@ -152,7 +161,7 @@ impl Repository {
         if !self.manifests.contains_key(&thing) {
             return Said::Gone;
         }
-        if self.is_named(thing, Has::Child) {
+        if self.is_child(thing) {
             return Said::InUse;
         }
         let targets = self.manifests.remove(&thing).unwrap();

@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Kind, Result, What},
     model::{Digest, Hasher, PhysicalKey},
     registry::{
+        holds::As,
         records::{
             BlobRecord, Held, Location, UploadRecord,
             blob::{trash_key, trash_value},
@@ -163,7 +164,7 @@ impl Receiver {
             }
         }
         self.registry.lease(&mut batch, &self.package, &blob.digest, self.at).await?;
-        self.registry.arrive(&mut batch, &self.package, &blob.digest, false).await?;
+        self.registry.arrive(&mut batch, &self.package, &[(blob.digest, As::Blob)]).await?;
         if let Some(row) = stored {
             batch.replace(Some(row), None);
         }
