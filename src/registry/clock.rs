@@ -9,9 +9,9 @@
 //!
 //! When the wall clock disagrees, everything that deletes by time waits, until the clock agrees again by itself or the
 //! operator says `packhouse clock accept`. Requests go on by the time that is known: the last that was agreed on and what
-//! has passed since. Where that is unknown, because the machine was restarted and the clock is far ahead, they go by the
-//! wall clock: a token that may have expired is refused. The time never goes back, so a token that has expired stays
-//! expired.
+//! has passed since. Where that is unknown, because the machine was restarted and the clock is far ahead, each goes by
+//! the time that loses nothing: a token that may have expired is refused, by the wall clock; a lease or an upload that may
+//! still last does, by the mark. The time never goes back, so a token that has expired stays expired.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -92,8 +92,10 @@ impl std::fmt::Display for Trust {
 /// The time, and whether it may delete.
 #[derive(Debug, Clone, Copy)]
 pub struct Time {
-    /// Now.
+    /// Now; the latest it can be.
     pub at: Timestamp,
+    /// The earliest it can be. Another time than `at` only after a restart of the machine with a clock far ahead.
+    pub least: Timestamp,
     /// Whether the wall clock is believed. While it is not, nothing may be deleted because time has passed.
     pub trust: Trust,
 }
@@ -157,7 +159,9 @@ impl State {
                 self.high
             }
         };
-        Time { at: Timestamp(at), trust }
+        let unknown = matches!(trust, Trust::Ahead(_)) && !self.known;
+        let least = if unknown { expected.max(self.high).min(at) } else { at };
+        Time { at: Timestamp(at), least: Timestamp(least), trust }
     }
 }
 
@@ -241,6 +245,12 @@ impl Registry {
     /// The time, and whether it may delete.
     pub fn time(&self) -> Time {
         self.clock.time(self.bounds())
+    }
+
+    /// By when a request that began at `at` is to judge what was promised for a time: leases and uploads.
+    pub(crate) fn surely(&self, at: Timestamp) -> Timestamp {
+        let time = self.time();
+        if time.least < time.at { at.min(time.least) } else { at }
     }
 
     /// The time that requests go by. It never goes back.

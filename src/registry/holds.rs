@@ -55,7 +55,7 @@ impl Registry {
             return Ok(Some(Holding::Edge));
         }
         let lease = self.meta.get(&lease_key(digest, package.id)).await?;
-        Ok(lease.filter(|value| is_open(value, at)).map(Holding::Lease))
+        Ok(lease.filter(|value| is_open(value, self.surely(at))).map(Holding::Lease))
     }
 
     /// A blob's record, if this package holds the blob.
@@ -186,7 +186,8 @@ impl Registry {
                 }
             }
             if changed.len() > ARRIVALS {
-                let text = format!("more than {ARRIVALS} manifests of this repository wait for what this one holds");
+                let text =
+                    format!("more than {ARRIVALS} manifests of this repository wait for what this one holds");
                 return Err(Error::invalid(What::Manifest, text));
             }
         }

@@ -307,7 +307,8 @@ impl Receiver {
     async fn row(&self, id: UploadId) -> Result<UploadRecord> {
         let value = self.registry.meta.get(&UploadRecord::key_of(id)).await?.ok_or_else(unknown_upload)?;
         let row = UploadRecord::decode(id, &value)?;
-        if row.package != self.package.id || row.user != self.user || row.expires <= self.at {
+        let over = row.expires <= self.registry.surely(self.at);
+        if row.package != self.package.id || row.user != self.user || over {
             return Err(unknown_upload());
         }
         Ok(row)

@@ -5,13 +5,14 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::SeqCst},
 };
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    auth::Caller,
-    model::{Scope, Scopes},
-    registry::{FIRST_USER, Settings, generated_password},
+    auth::{Actor, Caller, Publish},
+    model::{Digest, PackageName, Scope, Scopes},
+    registry::{Chunk, FIRST_USER, Settings, accounts, generated_password},
     store::memory::{MemoryBlobs, MemoryStore},
 };
 
@@ -208,6 +209,49 @@ async fn a_token_that_has_ended_does_not_come_back_with_the_clock() {
     assert!(!comes_in(&open(&machine, &store).await).await);
 }
 
+/// Whoever was told that a blob is here for a day, and whoever is in the middle of an upload, goes on after the machine was
+/// restarted with a clock that is a year ahead: it may be wrong.
+#[tokio::test]
+async fn leases_and_uploads_last_while_nobody_knows_how_late_it_is() {
+    let (machine, store) = (Machine::new(), Arc::new(MemoryStore::new()));
+    let registry = open(&machine, &store).await;
+    registry.initialize(registry.now(), &generated_password().unwrap()).await.unwrap();
+    let name: PackageName = "admin/app".parse().unwrap();
+    let admin = accounts::by_name(store.as_ref(), FIRST_USER).await.unwrap().unwrap().id;
+    let by = |registry: &Registry| Caller {
+        actor: Actor::User(admin),
+        sign_in: Some(0),
+        ..Caller::anonymous(registry.now(), "x".into())
+    };
+    let Publish::New(publish) = registry.policy().authorize_publish(&by(&registry), &name).await.unwrap()
+    else {
+        panic!("the package is new")
+    };
+    registry.allocate(&publish, &name).await.unwrap();
+    let pusher = async |registry: &Registry| registry.policy().authorize(&by(registry), &name).await.unwrap();
+    let chunk = |bytes: &'static [u8], at| Chunk {
+        at,
+        length: None,
+        bytes: Box::pin(futures_util::stream::iter([Ok(Bytes::from_static(bytes))])),
+    };
+    let digest = Digest::sha256(b"bytes");
+    registry.put_blob(pusher(&registry).await, chunk(b"bytes", None), digest).await.unwrap();
+    let session = registry.begin_upload(&pusher(&registry).await, None).await.unwrap();
+    registry.append(&pusher(&registry).await, session, chunk(b"by", Some(0))).await.unwrap();
+
+    machine.restart("second", YEAR);
+    let registry = open(&machine, &store).await;
+    assert_eq!(registry.time().trust, Trust::Ahead(YEAR));
+    assert_eq!(registry.keep_blob(&pusher(&registry).await, &digest).await.unwrap().size, 5);
+    registry.append(&pusher(&registry).await, session, chunk(b"tes", Some(2))).await.unwrap();
+    // It was right: then the day was over long ago. What was promised just now still holds.
+    machine.pass(MINUTE);
+    accept(&registry).await;
+    assert!(registry.keep_blob(&pusher(&registry).await, &digest).await.is_ok());
+    machine.pass(8 * DAY);
+    assert!(registry.keep_blob(&pusher(&registry).await, &digest).await.is_err());
+}
+
 proptest! {
     /// Whatever the wall clock does, and however often daemon and machine are restarted: the time never goes back while
     /// the daemon runs; and while the clock is believed, the time is not further ahead of the true time than small steps
@@ -240,6 +284,7 @@ proptest! {
                 }
             }
             let time = clock.time(BOUNDS);
+            prop_assert!(time.least.0 <= truth + allowed + BOUNDS.drift && time.least <= time.at, "{} ahead at least", time.least.0);
             if let Some(new) = clock.mark(BOUNDS) {
                 mark = new;
                 allowed += BOUNDS.drift;

@@ -358,7 +358,12 @@ async fn counts_and_streams_are_compared_with_what_they_count() {
     let digest = world.push(&sample(500, 7)).await;
     let manifest = world.manifest(&world.image).await;
     let mut blind = manifest.clone();
-    blind.targets.push(crate::registry::records::Target { digest, present: false, manifest: false, child: true });
+    blind.targets.push(crate::registry::records::Target {
+        digest,
+        present: false,
+        manifest: false,
+        child: true,
+    });
     world
         .edit(|batch| {
             batch.replace(Some(&manifest), Some(&blind));

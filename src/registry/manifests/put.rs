@@ -324,7 +324,7 @@ impl Registry {
         }
         // A blob just pushed is held by its lease, so that is asked first here, unlike on a pull.
         let lease = self.meta.get(&lease_key(&link.digest, package.id)).await?;
-        let holding = match lease.as_ref().filter(|value| is_open(value, grant.at())) {
+        let holding = match lease.as_ref().filter(|value| is_open(value, self.surely(grant.at()))) {
             Some(value) => Some(Holding::Lease(value.clone())),
             None => {
                 let edges = edges_in(&link.digest, Hold::Live, package.owner, package.id);

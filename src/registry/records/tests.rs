@@ -145,7 +145,8 @@ fn a_manifest_is_these_bytes() {
     let named = |digest, present| Target { digest, present, manifest: false, child: true };
     index.targets.extend([named(sha256("f6"), true), named(sha256("a7"), false)]);
     let more = format!("{text} 03 01 {} 04 01 {}", "f6".repeat(32), "a7".repeat(32));
-    let more = more.replacen("01 00", "02 00", 1).replacen("0000000000000003 01 01", "0000000000000005 01 01", 1);
+    let more =
+        more.replacen("01 00", "02 00", 1).replacen("0000000000000003 01 01", "0000000000000005 01 01", 1);
     golden(&index, &index.value(), &more, decode);
 
     let bare = ManifestRecord {

@@ -298,7 +298,11 @@ fn manifests(parts: &Parts) {
             } else {
                 assert!(parts.wants.contains_key(&there), "{} is wanted and not counted", target.digest);
                 let alive = parts.manifests.get(&there).is_some_and(|found| found.deleted.is_none());
-                assert!(!alive || !record.is_child(target), "{} is wanted and there as a manifest", target.digest);
+                assert!(
+                    !alive || !record.is_child(target),
+                    "{} is wanted and there as a manifest",
+                    target.digest
+                );
                 let held = parts.manifests.values().any(|other| {
                     other.package == *package
                         && other.deleted.is_none()

@@ -170,7 +170,8 @@ impl Receiver {
             let text = format!("a blob may have at most {} bytes here", settings.max_blob);
             return Err(Error::new(Kind::TooLarge(What::Blob), text));
         }
-        if self.registry.now() > old.opened.plus_seconds(settings.max_upload_time) {
+        let now = self.registry.now();
+        if self.registry.surely(now) > old.opened.plus_seconds(settings.max_upload_time) {
             return Err(Error::new(
                 Kind::Timeout,
                 "the upload took longer than is allowed from its first byte on",
