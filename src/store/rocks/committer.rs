@@ -18,6 +18,7 @@ use super::{
     RocksOptions,
     engine::{Engine, failure},
     group::{Group, Numbers},
+    mark,
     slot::{Slot, lock},
 };
 use crate::{
@@ -106,6 +107,8 @@ pub(super) struct Committer {
     numbers: Numbers,
     /// Whether something was written without a sync since the last one.
     unsynced: bool,
+    /// When it was last noted how far the log is durable.
+    noted: Option<Instant>,
     /// Set while broken: not before this time is the database opened again.
     reopen_at: Option<Instant>,
 }
@@ -117,7 +120,16 @@ impl Committer {
         inbox: Receiver<Request>,
         options: RocksOptions,
     ) -> Self {
-        Self { slot, state, inbox, options, numbers: Numbers::default(), unsynced: false, reopen_at: None }
+        Self {
+            slot,
+            state,
+            inbox,
+            options,
+            numbers: Numbers::default(),
+            unsynced: false,
+            noted: None,
+            reopen_at: None,
+        }
     }
 
     /// Works until the last sender is gone.
@@ -225,8 +237,19 @@ impl Committer {
             figures.syncs.fetch_add(1, Relaxed);
             figures.sync_micros.fetch_add(micros, Relaxed);
             figures.slowest_sync_micros.fetch_max(micros, Relaxed);
+            if self.noted.is_none_or(|noted| noted.elapsed() >= self.options.note_every) {
+                self.note(engine);
+                self.noted = Some(Instant::now());
+            }
         }
         Ok(())
+    }
+
+    /// Notes how far the log is durable, right after a sync. A note that fails costs a check at the next start only.
+    fn note(&self, engine: &Engine) {
+        if let Err(error) = mark::note(&self.slot.setup().path, engine) {
+            tracing::warn!(%error, "the next start cannot see whether the log is whole");
+        }
     }
 
     /// Answers all with a failure and lets nothing be written until the database was opened again: after a failed
@@ -292,14 +315,17 @@ impl Committer {
     }
 
     fn last_sync(&self) {
-        if !self.unsynced || self.reopen_at.is_some() {
+        if self.reopen_at.is_some() {
             return;
         }
-        if let Some(engine) = self.slot.now()
+        let Some(engine) = self.slot.now() else { return };
+        if self.unsynced
             && let Err(error) = engine.db().flush_wal(true)
         {
             tracing::error!(%error, "the last batches, none of them promised durable, could not be synced");
+            return;
         }
+        self.note(&engine);
     }
 
     fn count_group(&self, batches: usize) {

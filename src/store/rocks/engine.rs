@@ -5,7 +5,10 @@ use std::path::Path;
 use bytes::Bytes;
 use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions, Snapshot, checkpoint::Checkpoint};
 
-use super::options::{STREAMS, Setup, has_digest_prefix};
+use super::{
+    mark,
+    options::{STREAMS, Setup, has_digest_prefix},
+};
 use crate::{
     error::{Error, Kind, Result},
     store::{Entry, Key, Space},
@@ -95,7 +98,9 @@ impl Engine {
             }
             failure(cause)
         })?;
-        Ok(Self { db })
+        let engine = Self { db };
+        mark::check(&setup.path, &engine)?;
+        Ok(engine)
     }
 
     /// Copies the database as it is now into a folder that is not there: finished files by a second name where the file

@@ -1,6 +1,6 @@
 //! How RocksDB is set up: one column family for each [`Space`], all within one memory budget.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
@@ -34,11 +34,19 @@ pub struct RocksOptions {
     pub group_bytes: usize,
     /// Batches that may wait for the committer; more wait in their callers.
     pub waiting: usize,
+    /// How often it is noted how far the log is durable.
+    pub note_every: Duration,
 }
 
 impl Default for RocksOptions {
     fn default() -> Self {
-        Self { memory: 64 * MIB, group_batches: 512, group_bytes: 8 * MIB, waiting: 4096 }
+        Self {
+            memory: 64 * MIB,
+            group_batches: 512,
+            group_bytes: 8 * MIB,
+            waiting: 4096,
+            note_every: Duration::from_secs(30),
+        }
     }
 }
 
@@ -75,7 +83,8 @@ impl Setup {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_paranoid_checks(true);
-        // A synced commit survives a power cut; of what came after the last sync, a torn tail is dropped whole.
+        // A synced commit survives a power cut; of what came after the last sync, a torn tail is dropped whole. So is what
+        // follows damage elsewhere in the log: see `mark`.
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         options.set_track_and_verify_wals_in_manifest(true);
         options.set_write_buffer_manager(&self.buffers);

@@ -420,3 +420,54 @@ async fn a_commit_dropped_while_it_waits_is_applied() {
     store.commit(put("next")).await.unwrap();
     assert!(store.get(&key("sent")).await.unwrap().is_some());
 }
+
+/// Copies a closed database's folder, as a disk would give it back: with the bytes that `change` leaves of its log.
+fn with_log(from: &Path, change: impl Fn(&mut Vec<u8>)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in from.read_dir().unwrap().map(Result::unwrap) {
+        let mut bytes = std::fs::read(entry.path()).unwrap();
+        if entry.path().extension().is_some_and(|ending| ending == "log") && !bytes.is_empty() {
+            change(&mut bytes);
+        }
+        std::fs::write(folder.path().join(entry.file_name()), bytes).unwrap();
+    }
+    folder
+}
+
+#[tokio::test]
+async fn a_log_damaged_before_what_was_synced_is_refused_and_a_torn_end_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let note = folder.path().join("packhouse.synced");
+    let store = open(folder.path());
+    let mut early = None;
+    for round in 0..100 {
+        store.commit(put(&format!("{round:03}"))).await.unwrap();
+        early = early.or_else(|| std::fs::read(&note).ok());
+    }
+    drop(store);
+    let whole = with_log(folder.path(), |_| {});
+    assert_eq!(open(whole.path()).scan(&key(""), None, 1000).await.unwrap().len(), 100);
+
+    let torn = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 3);
+    let rotten = |bytes: &mut Vec<u8>| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    };
+    for damage in [&torn as &dyn Fn(&mut Vec<u8>), &rotten] {
+        let damaged = with_log(folder.path(), damage);
+        for _ in 0..2 {
+            let error = RocksStore::open(damaged.path(), RocksOptions::default()).err().unwrap();
+            assert_eq!(error.kind(), Kind::Unavailable);
+            assert!(error.public().contains("before what was acknowledged"), "{error}");
+        }
+        // The operator says to go on without.
+        std::fs::remove_file(damaged.path().join("packhouse.synced")).unwrap();
+        let left = open(damaged.path()).scan(&key(""), None, 1000).await.unwrap().len();
+        assert!((40..100).contains(&left), "{left}");
+    }
+
+    // A power cut leaves an older note and a log whose end was never synced.
+    std::fs::write(&note, early.unwrap()).unwrap();
+    let cut = with_log(folder.path(), torn);
+    assert_eq!(open(cut.path()).scan(&key(""), None, 1000).await.unwrap().len(), 99);
+}
