@@ -55,6 +55,7 @@ pub(super) struct Setup {
     pub(super) path: PathBuf,
     pub(super) memory: usize,
     cache: Cache,
+    rows: Cache,
     buffers: WriteBufferManager,
 }
 
@@ -62,15 +63,18 @@ impl Setup {
     pub(super) fn new(path: PathBuf, memory: usize) -> Self {
         // Below this the memtables alone would not fit.
         let memory = memory.max(16 * MIB);
-        let cache = Cache::new_hyper_clock_cache(memory, 0);
+        // Single rows that are read again and again, as the revisions of rights are with every request: a hit spares the walk
+        // through filter, index and block.
+        let rows = Cache::new_lru_cache(memory / 16);
+        let cache = Cache::new_hyper_clock_cache(memory - memory / 16, 0);
         // Charged to the cache: the memtables push blocks out, so that one figure bounds both. Never stalls writers.
         let buffers =
             WriteBufferManager::new_write_buffer_manager_with_cache(memory / 2, false, cache.clone());
-        Self { path, memory, cache, buffers }
+        Self { path, memory, cache, rows, buffers }
     }
 
     pub(super) fn cache_bytes(&self) -> u64 {
-        self.cache.get_usage() as u64
+        (self.cache.get_usage() + self.rows.get_usage()) as u64
     }
 
     pub(super) fn memtable_bytes(&self) -> u64 {
@@ -88,6 +92,7 @@ impl Setup {
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         options.set_track_and_verify_wals_in_manifest(true);
         options.set_write_buffer_manager(&self.buffers);
+        options.set_row_cache(&self.rows);
         // Bounds both the disk the log takes and the time a start takes to replay it.
         options.set_max_total_wal_size(self.memory.clamp(64 * MIB, 256 * MIB) as u64);
         // Large flushes and compactions reach the disk in steps, so that a commit's sync does not queue behind them.
