@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     content::{Content, Digest, digest_of},
+    history::RETAINED,
     model::{Cond, Doc, Op, Reg, Val},
     worker::{Flow, Worker},
 };
@@ -58,8 +59,16 @@ fn doc(
 impl Worker {
     /// One step: a request chosen by weight. What is not possible yet is left out.
     pub fn step(&mut self) -> Flow {
-        let repo = self.rng.index(self.repos.len());
-        match self.rng.below(100) {
+        let repo = self.rng.index(RETAINED);
+        if self.model.is_buried(repo) {
+            // Now and then its name gets a new life.
+            match self.rng.below(10) {
+                0..5 => return self.execute(Op::RestorePackage { repo }),
+                5 => {}
+                _ => return Ok(()),
+            }
+        }
+        match self.rng.below(108) {
             0..16 => {
                 let content = self.content(false);
                 self.execute(Op::Post { repo, content })
@@ -74,6 +83,8 @@ impl Worker {
             80..88 => self.delete(repo),
             88..91 => self.administrate(repo),
             91..97 => self.contend(),
+            100..105 => self.tend(repo),
+            105..108 => self.retain(),
             _ => self.look(),
         }
     }
@@ -254,7 +265,7 @@ impl Worker {
 
     fn administrate(&mut self, repo: usize) -> Flow {
         // A package without a manifest is nobody's to change.
-        let shown = self.model.regs.keys().any(|reg| matches!(reg, Reg::Manifest(of, _) if *of == repo));
+        let shown = self.model.visible(repo);
         match self.rng.below(4) {
             0 if self.model.tokens.len() < 40 => self.new_token(),
             1 => {
@@ -272,6 +283,60 @@ impl Worker {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Deletes and restores, and sets policies; now and then has collection run.
+    fn tend(&mut self, repo: usize) -> Flow {
+        if !self.model.visible(repo) {
+            return Ok(());
+        }
+        let op = match self.rng.below(10) {
+            // So that what became of it can be seen.
+            0..2 if !self.model.manifests_of(repo).is_empty() => Op::DeletePackage { repo },
+            2 => Op::RestorePackage { repo },
+            3..5 if self.model.keeps => {
+                let deleted = self.model.restorable(repo);
+                let Some(digest) = self.rng.pick(&deleted).cloned() else { return Ok(()) };
+                Op::RestoreManifest { repo, digest }
+            }
+            5..7 if self.model.keeps => Op::RestoreTag { repo, tag: self.tag() },
+            7..9 => {
+                let set = self.model.get(&Reg::Policy(repo)) == Val::Absent;
+                Op::Policy { repo, set }
+            }
+            9 => Op::Collect,
+            _ => return Ok(()),
+        };
+        self.execute(op)
+    }
+
+    /// Pushes versions, each with a tag of its own, to where retention leaves only the last ones.
+    fn retain(&mut self) -> Flow {
+        let repo = RETAINED;
+        let op = match self.rng.below(10) {
+            0..2 if self.model.visible(repo) => Op::Retain { repo },
+            2 if self.model.visible(repo) => {
+                let set = self.model.get(&Reg::Policy(repo)) == Val::Absent;
+                Op::Policy { repo, set }
+            }
+            _ => {
+                let id = self.rng.next();
+                let size = self.rng.between(1, 20 << 10);
+                let content = self.known(Content::new(id, size));
+                let blob = (content.digest.clone(), content.size);
+                self.execute(Op::Post { repo, content })?;
+                if !self.model.has_blob(repo, &blob.0) {
+                    return Ok(());
+                }
+                let doc = Arc::new(image(&[blob], None, self.rng.next()));
+                self.model.docs.insert(doc.digest.clone(), doc.clone());
+                // Which version is the last is told by the millisecond.
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                let tags = vec![format!("v{}", self.rng.next())];
+                Op::Put { repo, doc, tags, by_digest: false, cond: Cond::None }
+            }
+        };
+        self.execute(op)
     }
 
     /// Reads something back at once.

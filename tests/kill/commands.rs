@@ -1,8 +1,11 @@
 //! What a client does by the command line.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use crate::{
     daemon::Said,
-    model::{Reg, Val},
+    history::{IMMUTABLE, KEPT, RETAINED},
+    model::{Op, Reg, Val},
     worker::{Answer, Down, Flow, Worker},
 };
 
@@ -23,8 +26,55 @@ impl Worker {
         }
     }
 
+    /// What is asked of packages, their past and their policies.
+    pub fn manage(&self, op: &Op) -> Answer {
+        match op {
+            Op::DeletePackage { repo } => self.command(&["package", "delete", self.repo(*repo)]),
+            Op::RestorePackage { repo } => self.command(&["package", "restore", self.repo(*repo)]),
+            Op::RestoreManifest { repo, digest } => {
+                self.command(&["package", "restore", &format!("{}@{digest}", self.repo(*repo))])
+            }
+            Op::RestoreTag { repo, tag } => {
+                self.command(&["package", "restore", &format!("{}:{tag}", self.repo(*repo))])
+            }
+            Op::Policy { repo, set: false } => self.command(&["policy", "clear", self.repo(*repo)]),
+            Op::Policy { repo, .. } => {
+                // Where the past is known to the last tag, nothing may go by itself.
+                let keep = if *repo == RETAINED { KEPT } else { 100_000 }.to_string();
+                let name = self.repo(*repo);
+                self.command(&["policy", "set", name, "--immutable", IMMUTABLE, "--keep-last", &keep])
+            }
+            Op::Retain { repo } => self.command(&["policy", "run", self.repo(*repo)]),
+            Op::Collect => self.command(&["gc", "--now"]),
+            _ => Answer::Status(2, format!("{op:?} is no command")),
+        }
+    }
+
+    /// Whether a repository has a policy of its own.
+    pub fn read_policy(&mut self, repo: usize) -> Flow<Option<Val>> {
+        let name = self.repo(repo);
+        match self.world.site.cli(&["policy", "show", name, "--json"]) {
+            Ok(Said::Done { out, .. }) => {
+                Ok(Some(if out.contains(IMMUTABLE) { Val::Present } else { Val::Absent }))
+            }
+            // A package that is not there has none.
+            Ok(Said::Refused(why)) if why.contains("there is no such repository") => Ok(Some(Val::Absent)),
+            _ if self.world.killed() => Err(Down),
+            Ok(Said::Refused(why)) => {
+                self.fail(format!("no policy: {why}"));
+                Ok(None)
+            }
+            Ok(Said::Nothing) => Err(Down),
+            Err(error) => {
+                self.fail(error);
+                Err(Down)
+            }
+        }
+    }
+
     /// Makes a token. One whose name was not heard is of no use to anybody, and no harm.
     pub fn new_token(&mut self) -> Flow {
+        self.model.began = self.model.epoch.load(SeqCst);
         let said =
             self.world.site.cli(&["token", "create", "--user", &self.user, "--scope", "read:packages"]);
         match said {

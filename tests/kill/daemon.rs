@@ -26,6 +26,8 @@ pub struct Site {
     /// Commands at work, which end with the daemon; while it is down none begins.
     commands: Mutex<BTreeMap<u64, Child>>,
     open: Mutex<(bool, u64)>,
+    /// How long what is deleted can be restored.
+    pub keep: &'static str,
 }
 
 /// A running daemon.
@@ -46,7 +48,7 @@ pub enum Said {
 }
 
 impl Site {
-    pub fn new(program: &Path, data: &Path, beside: &Path) -> Self {
+    pub fn new(program: &Path, data: &Path, beside: &Path, keep: &'static str) -> Self {
         Self {
             program: program.to_owned(),
             data: data.to_owned(),
@@ -54,6 +56,7 @@ impl Site {
             password: beside.join("admin-password"),
             commands: Mutex::default(),
             open: Mutex::default(),
+            keep,
         }
     }
 
@@ -72,7 +75,7 @@ impl Site {
         for (name, value) in [("INTERVAL", "30ms"), ("GRACE", "0"), ("RATE", "0")] {
             command.env(format!("PACKHOUSE_GC_{name}"), value);
         }
-        command.env("PACKHOUSE_TRASH_KEEP", "1s");
+        command.env("PACKHOUSE_TRASH_KEEP", self.keep);
         Ok(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?)
     }
 
@@ -177,6 +180,18 @@ impl Site {
             Said::Refused(why) => Err(format!("{args:?}: {why}").into()),
             Said::Nothing => Err(format!("{args:?} did not end by itself").into()),
         }
+    }
+
+    /// The same installation, from a backup, in another place.
+    pub fn from_backup(&self, data: &Path, beside: &Path) -> Self {
+        Self::new(&self.program, data, beside, self.keep)
+    }
+
+    /// Runs a command that is about another folder than this one; says whether it succeeded, and what it said.
+    pub fn run(&self, args: &[&std::ffi::OsStr]) -> Result<(bool, String)> {
+        let output = self.command().args(args).stdin(Stdio::null()).output()?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
     }
 
     /// Checks the folder while no daemon runs; `None` when this program cannot.

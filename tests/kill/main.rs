@@ -2,16 +2,18 @@
 //!
 //!     cargo test --test kill -- [--seconds S] [--kills N] [--seed N] [--clients N] [--power]
 //!
-//! Clients push, resume, mount, tag, delete and administrate at random; at a random moment the daemon gets SIGKILL and is
+//! Clients push, resume, mount, tag, delete, restore, set policies and administrate at random, and backups are made; at a random moment the daemon gets SIGKILL and is
 //! started again on the same folder. `--power` has the folder on file systems whose power is cut instead, so that what was
 //! not synced is lost (root; skipped by name where that cannot be). Decisions come from the seed, which is printed; when
 //! requests meet the kill is up to the machine. The program is `$PACKHOUSE_BIN`, or the one of this build.
 
 mod arena;
+mod backup;
 mod choose;
 mod commands;
 mod content;
 mod daemon;
+mod history;
 mod http;
 mod model;
 mod place;

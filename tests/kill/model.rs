@@ -3,10 +3,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
 };
 
-use crate::content::{Content, Digest};
+use crate::{
+    content::{Content, Digest},
+    history::{Grave, History, IMMUTABLE, Mark},
+};
 
 /// Something the registry remembers for us.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -22,6 +25,8 @@ pub enum Reg {
     Public(usize),
     /// Whether the guest has a role on it.
     Guest(usize),
+    /// Whether it has a policy of its own.
+    Policy(usize),
 }
 
 /// Its value.
@@ -75,19 +80,85 @@ pub enum Cond {
 /// One request.
 #[derive(Clone, Debug)]
 pub enum Op {
-    Post { repo: usize, content: Content },
-    Begin { repo: usize, content: Content },
-    Append { session: String, to: u64, chunked: bool },
-    Finish { session: String, lie: bool },
-    Cancel { session: String },
-    Mount { repo: usize, from: String, digest: Digest },
-    Put { repo: usize, doc: Arc<Doc>, tags: Vec<String>, by_digest: bool, cond: Cond },
-    DeleteTag { repo: usize, tag: String },
-    DeleteManifest { repo: usize, digest: Digest },
-    DeleteBlob { repo: usize, digest: Digest },
-    Revoke { id: String },
-    Visibility { repo: usize, public: bool },
-    Grant { repo: usize, role: bool },
+    Post {
+        repo: usize,
+        content: Content,
+    },
+    Begin {
+        repo: usize,
+        content: Content,
+    },
+    Append {
+        session: String,
+        to: u64,
+        chunked: bool,
+    },
+    Finish {
+        session: String,
+        lie: bool,
+    },
+    Cancel {
+        session: String,
+    },
+    Mount {
+        repo: usize,
+        from: String,
+        digest: Digest,
+    },
+    Put {
+        repo: usize,
+        doc: Arc<Doc>,
+        tags: Vec<String>,
+        by_digest: bool,
+        cond: Cond,
+    },
+    DeleteTag {
+        repo: usize,
+        tag: String,
+    },
+    DeleteManifest {
+        repo: usize,
+        digest: Digest,
+    },
+    DeleteBlob {
+        repo: usize,
+        digest: Digest,
+    },
+    Revoke {
+        id: String,
+    },
+    Visibility {
+        repo: usize,
+        public: bool,
+    },
+    Grant {
+        repo: usize,
+        role: bool,
+    },
+    DeletePackage {
+        repo: usize,
+    },
+    RestorePackage {
+        repo: usize,
+    },
+    RestoreManifest {
+        repo: usize,
+        digest: Digest,
+    },
+    RestoreTag {
+        repo: usize,
+        tag: String,
+    },
+    Policy {
+        repo: usize,
+        set: bool,
+    },
+    /// Retention, now.
+    Retain {
+        repo: usize,
+    },
+    /// Collection, now.
+    Collect,
 }
 
 impl Op {
@@ -106,7 +177,19 @@ impl Op {
             Self::Revoke { .. } => "revoke",
             Self::Visibility { .. } => "visibility",
             Self::Grant { .. } => "grant",
+            Self::DeletePackage { .. } => "delete-package",
+            Self::RestorePackage { .. } => "restore-package",
+            Self::RestoreManifest { .. } => "restore-manifest",
+            Self::RestoreTag { .. } => "restore-tag",
+            Self::Policy { .. } => "policy",
+            Self::Retain { .. } => "retain",
+            Self::Collect => "collect",
         }
+    }
+
+    /// Whether it is done in several batches: cut short, a part of it may be done. All others are done whole or not at all.
+    pub fn has_steps(&self) -> bool {
+        matches!(self, Self::Retain { .. } | Self::RestoreManifest { .. })
     }
 }
 
@@ -138,6 +221,17 @@ pub struct Model {
     pub pending: Option<Pending>,
     /// Where the rotating check goes on.
     pub cursor: Option<Reg>,
+    /// What is deleted stays restorable for longer than this run.
+    pub keeps: bool,
+    pub history: BTreeMap<usize, History>,
+    /// Packages deleted under a repository's name, the last one last.
+    pub graves: BTreeMap<usize, Vec<Grave>>,
+    /// Counts beginnings and ends of backups.
+    pub epoch: Arc<AtomicU64>,
+    /// What it was when the last request was sent.
+    pub began: u64,
+    /// What changed since a backup began, and which one.
+    pub marks: (u64, BTreeMap<Reg, Mark>),
 }
 
 impl Model {
@@ -168,6 +262,10 @@ impl Model {
         for (reg, val) in effects {
             if let (Reg::Session(id), Val::Absent) = (&reg, &val) {
                 self.sessions.remove(id);
+            }
+            self.mark(&reg);
+            if let (Reg::Manifest(repo, digest), Val::Present) = (&reg, &val) {
+                self.came_back(*repo, digest);
             }
             self.dirty.insert(reg.clone());
             // What is gone is kept in mind: it must not come back.
@@ -248,6 +346,7 @@ impl Model {
             Op::Visibility { repo, public } => vec![(Reg::Public(*repo), given(*public))],
             Op::Grant { repo, role } => vec![(Reg::Guest(*repo), given(*role))],
             Op::Begin { .. } | Op::Append { .. } => Vec::new(),
+            _ => self.effects_of_past(op),
         }
     }
 
@@ -276,8 +375,16 @@ impl Model {
                     Cond::Absent => before.is_none(),
                     Cond::Is(digest) => before.as_ref() == Some(digest),
                 };
+                // What is deleted here must be pushed again before an index names it.
+                let deleted = self.names_deleted(*repo, &doc.children);
                 let whole = doc.blobs.iter().all(|blob| self.has_blob(*repo, blob));
+                let whole = whole && !(deleted && self.keeps);
+                let moves = |tag: &&String| self.tag(*repo, tag).is_some_and(|named| named != doc.digest);
+                let kept = tags.iter().filter(moves).any(|tag| self.is_immutable(*repo, tag));
                 match (holds, whole) {
+                    (true, true) if kept && deleted => Expect::No(&[403, 404]),
+                    (true, true) if kept => Expect::No(&[403]),
+                    (true, true) if deleted => Expect::Either(201, 404),
                     (true, true) => Expect::Yes(201),
                     (true, false) => Expect::No(&[404]),
                     (false, true) => Expect::No(&[412]),
@@ -286,6 +393,13 @@ impl Model {
             }
             Op::DeleteTag { repo, tag } if self.tag(*repo, tag).is_none() => Expect::No(&[404]),
             Op::DeleteManifest { repo, digest } if !self.has_manifest(*repo, digest) => Expect::No(&[404]),
+            Op::DeleteTag { repo, tag } if self.is_immutable(*repo, tag) => Expect::No(&[403]),
+            Op::DeleteManifest { repo, digest }
+                if self.tag(*repo, IMMUTABLE).as_ref() == Some(digest)
+                    && self.is_immutable(*repo, IMMUTABLE) =>
+            {
+                Expect::No(&[403])
+            }
             Op::DeleteManifest { repo, digest }
                 if self.named_by(*repo, |doc| doc.children.contains(digest)) =>
             {
@@ -299,6 +413,7 @@ impl Model {
             // Of the command line: 0 for done, 1 for refused.
             Op::Revoke { id } if !self.has(&Reg::Token(id.clone())) => Expect::No(&[1]),
             Op::Revoke { .. } | Op::Visibility { .. } | Op::Grant { .. } => Expect::Yes(0),
+            _ => self.expect_of_past(op),
         }
     }
 }

@@ -6,7 +6,9 @@ use rustix::process::Signal;
 
 use crate::{
     Options, Result, arena,
+    backup::{self, Backups},
     daemon::{Daemon, Site},
+    history::RETAINED,
     http::{Body, Http},
     model::Model,
     place::Place,
@@ -18,11 +20,13 @@ use crate::{
 
 /// Bytes pushed after which a fresh folder is begun.
 const FULL: u64 = 2500 << 20;
+/// How long a round waits for a backup.
+const LONGEST_BACKUP: Duration = Duration::from_secs(8);
 /// Rounds between two checks of the folder by the program itself.
 const CHECK_EVERY: u64 = 6;
 
 /// What a kill may follow at once.
-const KINDS: [Option<&str>; 12] = [
+const KINDS: [Option<&str>; 18] = [
     None,
     None,
     Some("post"),
@@ -35,6 +39,12 @@ const KINDS: [Option<&str>; 12] = [
     Some("delete-blob"),
     Some("revoke"),
     Some("visibility"),
+    Some("delete-package"),
+    Some("restore-package"),
+    Some("restore-manifest"),
+    Some("policy"),
+    Some("retain"),
+    Some("backup"),
 ];
 
 pub struct Folder<'a> {
@@ -52,8 +62,11 @@ impl<'a> Folder<'a> {
         let mut rng = Rng::of(&[seed, number]);
         let within = options.within.as_deref();
         let place = if options.power { Place::loops(within, &mut rng)? } else { Place::folder(within)? };
-        let site = Site::new(&options.program(), &place.data, place.beside());
-        let world = World::new(site, Arc::clone(stats), options.power, &mut rng);
+        // In one half of the folders what is deleted is soon gone for good; in the other all of it comes back if asked.
+        let keep = ["1s", "30d"][rng.index(2)];
+        let site = Site::new(&options.program(), &place.data, place.beside(), keep);
+        let backups = Backups::beside(&place.data, place.beside());
+        let world = World::new(site, backups, Arc::clone(stats), options.power, &mut rng);
         stats.worlds.add(1);
         let seed = [seed, number];
         Ok(Self { options, rng, world: Arc::new(world), workers: Vec::new(), place, seed, rounds: 0 })
@@ -112,14 +125,18 @@ impl<'a> Folder<'a> {
         let guest_secret = token("guest")?;
         Arc::get_mut(&mut self.world).ok_or("the world is shared already")?.guest_secret = guest_secret;
         for (id, (user, secret)) in secrets.into_iter().enumerate() {
-            let repos = (0..3).map(|repo| format!("kill/c{id}-{repo}")).collect();
+            let repos = (0..=RETAINED).map(|repo| format!("kill/c{id}-{repo}")).collect();
             let http = || Http::new(&daemon.address);
             self.workers.push(Worker {
                 id,
                 user,
                 secret,
                 repos,
-                model: Model::default(),
+                model: Model {
+                    keeps: self.world.site.keep != "1s",
+                    epoch: Arc::clone(&self.world.backups.epoch),
+                    ..Model::default()
+                },
                 rng: Rng::of(&[0]),
                 world: Arc::clone(&self.world),
                 http: http(),
@@ -173,8 +190,14 @@ impl<'a> Folder<'a> {
         let kind = KINDS[self.rng.index(KINDS.len())];
         let after =
             if self.rng.chance(50) { self.rng.between(1, if kind.is_none() { 40 } else { 3 }) } else { 0 };
+        // Some backups get the time to be made.
+        let backup = self.rng.chance(40).then(|| span.mul_f64(self.rng.below(80) as f64 / 100.0));
+        let whole = backup.is_some() && self.rng.chance(50);
+        let (span, after, kind) =
+            if whole { (LONGEST_BACKUP, 1, Some("backup")) } else { (span, after, kind) };
         let kill_at = world.kill_after(after, kind);
-        let busy = if self.rng.chance(30) { self.rng.between(1, 2) as usize } else { self.workers.len() };
+        let busy =
+            if whole || self.rng.chance(30) { self.rng.between(1, 2) as usize } else { self.workers.len() };
         let first = self.rng.index(self.workers.len());
         self.workers.rotate_left(first);
         std::thread::scope(|scope| -> Result {
@@ -182,6 +205,10 @@ impl<'a> Folder<'a> {
                 worker.connect(&daemon.address);
                 worker.rng = Rng::of(&[seed[0], seed[1], round, worker.id as u64]);
                 scope.spawn(move || while !worker.world.killed() && worker.step().is_ok() {});
+            }
+            if let Some(after) = backup {
+                let world = &world;
+                scope.spawn(move || world.back_up(after));
             }
             let _ = kill_at.recv_timeout(span);
             // Known to all before anything can fail by it.
@@ -232,6 +259,8 @@ impl<'a> Folder<'a> {
         if let Some(http) = &mut http {
             arena::verify(&self.world, http);
         }
+        let restored = everything || self.rng.chance(30);
+        backup::verify(&self.world, &mut self.workers, &daemon.address, restored)?;
         for complaint in self.world.site.complaints() {
             // Nothing in this workload is the program's own fault.
             self.world.fail(&format!("the daemon's log: {complaint}"));

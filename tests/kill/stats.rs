@@ -48,6 +48,12 @@ pub struct Stats {
     pub sessions_finished: Count,
     pub chains: Count,
     pub checks: Count,
+    pub backups: Count,
+    /// Backups that a kill cut short.
+    pub backups_cut: Count,
+    pub backups_restored: Count,
+    /// Facts that restored backups were asked.
+    pub backups_facts: Count,
     starts: Mutex<Vec<Duration>>,
     asked: Mutex<BTreeMap<&'static str, u64>>,
 }
@@ -123,6 +129,14 @@ impl fmt::Display for Stats {
             self.sessions_short.get(),
             self.sessions_gone.get(),
             self.sessions_finished.get(),
+        )?;
+        writeln!(
+            f,
+            "backups {}: cut short {}, restored {}, facts of theirs checked {}",
+            self.backups.get(),
+            self.backups_cut.get(),
+            self.backups_restored.get(),
+            self.backups_facts.get(),
         )?;
         write!(f, "starts: half within {:?}, slowest {:?}", start(50), start(100))
     }

@@ -1,9 +1,10 @@
 //! One client: does requests, compares each answer with its model, and reads back what the registry remembers.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use crate::{
     content::{Content, Digest},
+    history::RETAINED,
     http::{Body, Http, NoAnswer, Reply},
     model::{Cond, Doc, Expect, Model, Op, Pending, Reg, Session, Val},
     rng::Rng,
@@ -69,6 +70,7 @@ impl Worker {
 
     /// Does a request and keeps the model right. Ends the round when the daemon is gone.
     pub fn execute(&mut self, op: Op) -> Flow {
+        self.model.began = self.model.epoch.load(SeqCst);
         let expect = self.model.expect(&op);
         let effects = self.model.effects(&op);
         let answer = self.perform(&op);
@@ -85,6 +87,7 @@ impl Worker {
             Answer::Unsent => Err(Down),
             Answer::Lost(_) => {
                 self.world.stats.lost.add(1);
+                effects.iter().for_each(|(reg, _)| self.model.mark(reg));
                 if !effects.is_empty() {
                     self.model.pending = Some(Pending { op, effects });
                 }
@@ -99,10 +102,18 @@ impl Worker {
         match expect {
             Expect::Yes(wanted) | Expect::Either(wanted, _) if status == *wanted => {
                 self.world.acked(op.name());
-                self.model.apply(effects);
+                self.model.done(&op, effects);
                 Ok(())
             }
-            Expect::Either(_, declined) if status == *declined => Ok(()),
+            Expect::Either(_, declined) if status == *declined => {
+                if let Op::RestorePackage { repo } = op
+                    && self.model.is_buried(repo)
+                {
+                    // Gone for good, so those before it are as well.
+                    self.model.graves.remove(&repo);
+                }
+                Ok(())
+            }
             Expect::No(statuses) if statuses.contains(&status) => {
                 self.world.stats.refused.add(1);
                 if let Op::Finish { lie: true, .. } = op {
@@ -141,22 +152,28 @@ impl Worker {
     pub fn resolve(&mut self) -> Flow {
         let Some(Pending { op, effects }) = self.model.pending.take() else { return Ok(()) };
         let (mut done, mut undone, mut seen, mut closed) = (true, true, Vec::new(), None);
+        let mut steps = Vec::new();
         for (reg, after) in &effects {
             let before = self.model.get(reg);
             let Some(found) = self.read(reg)? else { continue };
             done &= found == *after;
             // A session's beginning is not synced, so a power cut may undo it; its end is.
             undone &= found == before || (self.world.power && matches!(reg, Reg::Session(_)));
+            if op.has_steps() && (found == before || found == *after) {
+                steps.push((reg.clone(), found.clone()));
+            }
             seen.push(format!("{reg:?} was {before:?}, is {found:?}, was to be {after:?}"));
         }
         match (done, undone) {
+            // Each step was done or not; the rest is done by the request tried again.
+            (false, false) if steps.len() == seen.len() => self.model.apply(steps),
             (false, false) => self.fail(format!("{op:?} was done by half: {}", seen.join("; "))),
             (true, _) => {
                 self.world.stats.resolved_done.add(1);
                 if let Op::Finish { session, lie: false } = &op {
                     closed = self.model.sessions.get(session).cloned();
                 }
-                self.model.apply(effects);
+                self.model.done(&op, effects);
             }
             (false, true) => self.world.stats.resolved_undone.add(1),
         }
@@ -198,9 +215,14 @@ impl Worker {
             return Ok(());
         }
         let known = self.model.get(reg);
+        let may_go = self.model.lapsing(RETAINED).contains(reg);
         if let Some(found) = self.read(reg)?
             && found != known
         {
+            if may_go && found == Val::Absent {
+                self.model.apply(vec![(reg.clone(), found)]);
+                return Ok(());
+            }
             self.fail(format!(
                 "{when}: {reg:?} in {:?} is {found:?}, acknowledged was {known:?}",
                 self.repos
@@ -225,6 +247,7 @@ impl Worker {
                 (session.location.clone(), None)
             }
             Reg::Token(id) => return self.read_token(&id.clone()),
+            Reg::Policy(repo) => return self.read_policy(*repo),
             Reg::Public(repo) | Reg::Guest(repo) => (format!("/v2/{}/tags/list", self.repo(*repo)), None),
         };
         let caller = match reg {
@@ -301,6 +324,14 @@ impl Worker {
     }
 
     fn perform(&mut self, op: &Op) -> Answer {
+        // A refused one may have taken the name as well.
+        if let Op::Post { repo, .. }
+        | Op::Begin { repo, .. }
+        | Op::Mount { repo, .. }
+        | Op::Put { repo, .. } = op
+        {
+            self.model.touch(*repo);
+        }
         let result = match op {
             Op::Post { repo, content } => {
                 let target = format!("/v2/{}/blobs/uploads/?digest={}", self.repo(*repo), content.digest);
@@ -343,6 +374,7 @@ impl Worker {
                 let role = if *role { "read" } else { "none" };
                 return self.command(&["package", "grant", self.repo(*repo), "guest", role]);
             }
+            _ => return self.manage(op),
         };
         told(result)
     }

@@ -6,7 +6,7 @@ use std::sync::{
     mpsc,
 };
 
-use crate::{arena::Arena, content::Content, daemon::Site, rng::Rng, stats::Stats};
+use crate::{arena::Arena, backup::Backups, content::Content, daemon::Site, rng::Rng, stats::Stats};
 
 pub struct World {
     pub site: Site,
@@ -17,6 +17,7 @@ pub struct World {
     /// Blobs that several clients push.
     pub contents: Vec<Content>,
     pub arena: Arena,
+    pub backups: Backups,
     killed: AtomicBool,
     /// Acknowledgements until the kill, where one of them is to bring it about.
     until_kill: AtomicU64,
@@ -27,7 +28,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(site: Site, stats: Arc<Stats>, power: bool, rng: &mut Rng) -> Self {
+    pub fn new(site: Site, backups: Backups, stats: Arc<Stats>, power: bool, rng: &mut Rng) -> Self {
         let mut contents = Vec::new();
         for place in 0..40u32 {
             let most = 1 << (4 + place % 18);
@@ -40,6 +41,7 @@ impl World {
             guest_secret: String::new(),
             contents,
             arena: Arena::default(),
+            backups,
             killed: AtomicBool::new(false),
             until_kill: AtomicU64::new(0),
             trigger: Mutex::default(),
