@@ -4,14 +4,9 @@
 //! that stores what an older one would misread counts the number up, reads the older forms, and stamps the folder before
 //! it writes the first of the new ones; from then on the older release refuses the folder.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-};
+use std::{io, path::Path};
 
-use super::directory::sync_folder;
+use super::backup::files;
 use crate::error::{Error, Kind, Result};
 
 /// The format this release writes, and the newest it reads.
@@ -63,11 +58,11 @@ pub(super) fn stamp(data: &Path) -> Result<()> {
     }
     let write = || {
         let draft = data.join("format.new");
-        let mut file = create(&draft)?;
-        file.write_all(current.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&draft, data.join(NAME))?;
-        sync_folder(data)
+        let file = files::create(&draft)?;
+        files::write(&file, &draft, current.as_bytes())?;
+        files::sync(&file, &draft)?;
+        files::rename(&draft, &data.join(NAME))?;
+        files::sync_folder(data)
     };
     write().map_err(|cause| cannot(data, cause))
 }
@@ -75,8 +70,9 @@ pub(super) fn stamp(data: &Path) -> Result<()> {
 /// Marks a folder as one that is being restored.
 pub(super) fn begin_restore(data: &Path) -> Result<()> {
     let mark = || {
-        create(&data.join(RESTORING))?.sync_all()?;
-        sync_folder(data)
+        let mark = data.join(RESTORING);
+        files::sync(&files::create(&mark)?, &mark)?;
+        files::sync_folder(data)
     };
     mark().map_err(|cause| cannot(data, cause))
 }
@@ -85,14 +81,10 @@ pub(super) fn begin_restore(data: &Path) -> Result<()> {
 pub(super) fn end_restore(data: &Path) -> Result<()> {
     stamp(data)?;
     let unmark = || {
-        std::fs::remove_file(data.join(RESTORING))?;
-        sync_folder(data)
+        files::remove(&data.join(RESTORING))?;
+        files::sync_folder(data)
     };
     unmark().map_err(|cause| cannot(data, cause))
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, damaged, unusable};
+use super::{FORMAT, damaged, files, unusable};
 use crate::{
     error::{Error, Kind, Result},
     model::{Algorithm, Hasher, PhysicalKey},
@@ -98,7 +98,7 @@ pub(super) struct ListWriter {
 impl ListWriter {
     pub(super) fn create(folder: &Path, head: Head) -> Result<Self> {
         let path = folder.join(NAME);
-        let file = super::create_file(&path).map_err(|cause| unusable(&path, cause))?;
+        let file = files::create_new(&path).map_err(|cause| unusable(&path, cause))?;
         let mut list = Self {
             path,
             file: BufWriter::new(file),
@@ -139,7 +139,7 @@ impl ListWriter {
         let totals = self.totals.clone();
         self.put(&Line::End(totals.clone()))?;
         let file = self.file.into_inner().map_err(|cause| unusable(&self.path, cause.into_error()))?;
-        file.sync_all().map_err(|cause| unusable(&self.path, cause))?;
+        files::sync(&file, &self.path).map_err(|cause| unusable(&self.path, cause))?;
         Ok(totals)
     }
 }

@@ -11,15 +11,16 @@
 //! is synced; then the folder gets its lasting name. So a folder without the ending is whole, a crash leaves one that
 //! the next backup sweeps away, and nothing ever writes into a finished backup or into a blob that it names.
 
+pub(in crate::store) mod files;
 mod manifest;
 mod restore;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::{File, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -30,7 +31,7 @@ pub use manifest::{Head, Totals};
 pub use restore::{Checked, Damaged, check, restore};
 
 use self::manifest::{BlobEntry, FileEntry, ListWriter};
-use super::{BlobStore, OpenBlob, directory::sync_folder};
+use super::{BlobStore, OpenBlob};
 use crate::{
     error::{Error, Kind, Result, What},
     model::{Algorithm, Digest, Hasher, PhysicalKey, Timestamp},
@@ -40,6 +41,7 @@ use crate::{
 pub const FORMAT: u32 = 1;
 
 const MARKER: &str = "packhouse-backup";
+const NEW_MARKER: &str = ".packhouse-backup.new";
 const PARTIAL: &str = ".partial";
 const META: &str = "meta";
 
@@ -68,13 +70,9 @@ fn damaged(why: &str) -> Error {
     Error::new(DAMAGED, format!("the backup is damaged: {why}"))
 }
 
-fn create_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
 /// Makes a folder that only its owner can enter; one that is there stays as it is.
 fn make(path: &Path) -> Result<()> {
-    DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(|cause| unusable(path, cause))
+    files::make(path).map_err(|cause| unusable(path, cause))
 }
 
 fn folder_of(root: &Path, key: PhysicalKey) -> PathBuf {
@@ -165,19 +163,22 @@ impl BackupFolder {
                 Err(_) => return refuse("holds a damaged file `packhouse-backup`"),
             },
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                let mut entries = root.read_dir().map_err(|cause| unusable(root, cause))?;
-                if entries.next().is_some() {
-                    return refuse("is not empty and holds no backups");
+                for entry in root.read_dir().map_err(|cause| unusable(root, cause))? {
+                    // One that did not live to give the marker its name left this.
+                    if entry.map_err(|cause| unusable(root, cause))?.file_name() != NEW_MARKER {
+                        return refuse("is not empty and holds no backups");
+                    }
                 }
                 let text = Marker { format: FORMAT, installation: installation.to_owned() };
                 let text = serde_json::to_vec(&text).map_err(Error::internal)?;
                 let write = || {
-                    // Under its name only when it is whole: a crash before leaves nothing that would be in the way.
-                    let mut file = tempfile_in(root)?;
-                    file.1.write_all(&text)?;
-                    file.1.sync_all()?;
-                    std::fs::rename(&file.0, &marker)?;
-                    sync_folder(root)
+                    // Under its name only when it is whole: what a crash before leaves is written over.
+                    let new = root.join(NEW_MARKER);
+                    let file = files::create(&new)?;
+                    files::write(&file, &new, &text)?;
+                    files::sync(&file, &new)?;
+                    files::rename(&new, &marker)?;
+                    files::sync_folder(root)
                 };
                 write().map_err(|cause| unusable(root, cause))?;
             }
@@ -218,12 +219,6 @@ impl BackupFolder {
         let list = ListWriter::create(&folder, head)?;
         Ok(Draft { root: self.root.clone(), name, folder, list, added: Added::default() })
     }
-}
-
-fn tempfile_in(root: &Path) -> io::Result<(PathBuf, File)> {
-    let path = root.join(format!(".{MARKER}.new"));
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-    Ok((path, file))
 }
 
 fn lock(root: &Path) -> Result<File> {
@@ -313,7 +308,7 @@ impl Draft {
                 Saved::Copied => self.added.copied += 1,
             }
             self.added.bytes += size;
-            let named = move || std::fs::rename(&draft, &path).map_err(|cause| unusable(&path, cause));
+            let named = move || files::rename(&draft, &path).map_err(|cause| unusable(&path, cause));
             blocking(named).await?;
         }
         self.list.blob(BlobEntry { key: key.to_string(), size, digest: digest.to_string() })
@@ -343,7 +338,7 @@ impl Draft {
             let name = name.into_string().map_err(|_| damaged("a file of the metadata has an odd name"))?;
             let file = File::open(&path).map_err(|cause| unusable(&path, cause))?;
             let (size, digest) = hash(&file, Algorithm::Sha256).map_err(|cause| unusable(&path, cause))?;
-            file.sync_all().map_err(|cause| unusable(&path, cause))?;
+            files::sync(&file, &path).map_err(|cause| unusable(&path, cause))?;
             self.list.file(FileEntry { name: format!("{META}/{name}"), size, digest: digest.to_string() })?;
         }
         let totals = self.list.finish()?;
@@ -351,14 +346,14 @@ impl Draft {
         let settle = || {
             // The names of blobs too, those that an earlier run gave and did not live to make durable included.
             for first in 0..=u8::MAX {
-                sync_folder(&self.root.join("blobs").join(hex::encode([first])))?;
+                files::sync_folder(&self.root.join("blobs").join(hex::encode([first])))?;
             }
             for folder in [&self.root.join("blobs"), &meta, &self.folder, &self.root] {
-                sync_folder(folder)?;
+                files::sync_folder(folder)?;
             }
             // Only now does it look like a backup.
-            std::fs::rename(&self.folder, &made)?;
-            sync_folder(&self.root)
+            files::rename(&self.folder, &made)?;
+            files::sync_folder(&self.root)
         };
         settle().map_err(|cause| unusable(&made, cause))?;
         Ok(Made { folder: made, totals, added: self.added })
@@ -372,7 +367,7 @@ fn room_for(draft: &Path, path: &Path, size: u64) -> Result<bool> {
         return Ok(false);
     }
     for old in [draft, path] {
-        match std::fs::remove_file(old) {
+        match files::remove(old) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(unusable(old, cause)),
             _ => {}
         }
@@ -388,7 +383,7 @@ async fn blocking<T: Send + 'static>(job: impl FnOnce() -> Result<T> + Send + 's
 pub(super) async fn copy(blob: &dyn OpenBlob, to: &Path) -> Result<()> {
     const STEP: usize = 1 << 20;
     let at = to.to_owned();
-    let mut file = blocking(move || create_file(&at).map_err(|cause| unusable(&at, cause))).await?;
+    let mut file = blocking(move || files::create_new(&at).map_err(|cause| unusable(&at, cause))).await?;
     let mut offset = 0;
     while offset < blob.size() {
         let bytes = blob.read(offset, STEP).await?;
@@ -398,13 +393,13 @@ pub(super) async fn copy(blob: &dyn OpenBlob, to: &Path) -> Result<()> {
         offset += bytes.len() as u64;
         let at = to.to_owned();
         file = blocking(move || {
-            file.write_all(&bytes).map_err(|cause| unusable(&at, cause))?;
+            files::write(&file, &at, &bytes).map_err(|cause| unusable(&at, cause))?;
             Ok(file)
         })
         .await?;
     }
     let at = to.to_owned();
-    blocking(move || file.sync_all().map_err(|cause| unusable(&at, cause))).await
+    blocking(move || files::sync(&file, &at).map_err(|cause| unusable(&at, cause))).await
 }
 
 /// The size and the digest of a file's bytes.

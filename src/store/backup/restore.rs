@@ -2,13 +2,13 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Write as _},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use super::{
-    DAMAGED, Head, Notes, PARTIAL, Totals, apart, create_file, damaged, finished, folder_of, make,
+    DAMAGED, Head, Notes, PARTIAL, Totals, apart, damaged, files, finished, folder_of, make,
     manifest::{self, Line, NAME},
     unusable,
 };
@@ -93,11 +93,10 @@ pub fn restore(source: &Path, data: &Path, damaged: Damaged, notes: Notes<'_>) -
     format::begin_restore(data)?;
     let checked = walk(&found, Some(data), damaged, notes)?;
     // Everything at once, names and bytes, and only then the file that makes it an installation.
-    let synced = File::open(data).and_then(|folder| Ok(rustix::fs::syncfs(&folder)?));
-    synced.map_err(|cause| unusable(data, cause))?;
+    files::sync_all(data).map_err(|cause| unusable(data, cause))?;
     format::end_restore(data)?;
     if let Some(parent) = data.canonicalize().ok().as_deref().and_then(Path::parent) {
-        super::sync_folder(parent).map_err(|cause| unusable(parent, cause))?;
+        files::sync_folder(parent).map_err(|cause| unusable(parent, cause))?;
     }
     Ok(checked)
 }
@@ -152,7 +151,7 @@ fn walk(found: &Found, into: Option<&Path>, damage: Damaged, notes: Notes<'_>) -
 }
 
 fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
+    match files::remove(path) {
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(unusable(path, cause)),
         _ => Ok(()),
     }
@@ -171,7 +170,7 @@ fn carry(from: &Path, to: Option<&Path>, size: u64, digest: &str) -> Result<()> 
         return Err(wrong(&format!("holds {stored} bytes, not {size}")));
     }
     let fail = |cause| unusable(to.unwrap_or(from), cause);
-    let mut copy = to.map(create_file).transpose().map_err(fail)?;
+    let copy = to.map(files::create_new).transpose().map_err(fail)?;
     let mut hasher = Hasher::new(wanted.algorithm());
     let mut buffer = vec![0; 256 << 10];
     loop {
@@ -180,8 +179,8 @@ fn carry(from: &Path, to: Option<&Path>, size: u64, digest: &str) -> Result<()> 
             break;
         }
         hasher.update(&buffer[..length]);
-        if let Some(copy) = &mut copy {
-            copy.write_all(&buffer[..length]).map_err(fail)?;
+        if let (Some(copy), Some(to)) = (&copy, to) {
+            files::write(copy, to, &buffer[..length]).map_err(fail)?;
         }
     }
     let found = hasher.finish();
