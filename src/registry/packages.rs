@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     Registry, accounts, events, permissions,
-    records::{ManifestRecord, PackageRecord, RoleRecord, State},
+    records::{ManifestRecord, PackageRecord, PolicyOf, PolicyRecord, RoleRecord, State},
     revisions::{self, Outcome},
 };
 use crate::{
@@ -148,30 +148,50 @@ impl Registry {
     /// Says how many went.
     pub(crate) async fn expire_pending(&self, before: Timestamp, at: Timestamp) -> Result<usize> {
         let mut gone = 0;
+        let (mut unread, mut unreadable) = (0, None);
         let mut after: Option<Key> = None;
         loop {
             let page = self.meta.scan(&PackageRecord::pending(), after.as_ref(), STRIDE).await?;
-            let Some((last, _)) = page.last() else { return Ok(gone) };
+            let Some((last, _)) = page.last() else {
+                if let Some(error) = unreadable {
+                    tracing::error!(unread, %error, "pending packages cannot be read, and stay");
+                }
+                return Ok(gone);
+            };
             after = Some(last.clone());
             for id in page.iter().filter_map(|(key, _)| PackageRecord::id_in(key)) {
-                let Some(package) = by_id(self.meta.as_ref(), id).await? else { continue };
-                if package.created >= before.0 || package.state != State::Pending {
-                    continue;
+                match self.expire_one(id, before, at).await {
+                    Ok(done) => gone += usize::from(done),
+                    // What cannot be read stays, and keeps nothing behind it waiting. A check tells of it.
+                    Err(error) if error.kind() == Kind::Internal => {
+                        unread += 1;
+                        unreadable.get_or_insert(error);
+                    }
+                    Err(error) => return Err(error),
                 }
-                let mut batch = Batch::new();
-                // Its revision first: a role given from here on makes the batch fail rather than outlive the package.
-                let known = revisions::read(self.meta.as_ref(), &[Subject::Package(id)]).await?;
-                revisions::expect(&mut batch, &known);
-                if self.expect_unused(&mut batch, id, at).await?.is_none() {
-                    continue;
-                }
-                permissions::take_all(self.meta.as_ref(), &mut batch, id).await?;
-                batch.replace(Some(&package), None);
-                revisions::bump(&mut batch, Subject::Package(id));
-                // A conflict: it is in use, or became visible meanwhile. Another time, perhaps.
-                gone += usize::from(self.commit_job(batch).await? == Outcome::Done);
             }
         }
+    }
+
+    async fn expire_one(&self, id: PackageId, before: Timestamp, at: Timestamp) -> Result<bool> {
+        let Some(package) = by_id(self.meta.as_ref(), id).await? else { return Ok(false) };
+        if package.created >= before.0 || package.state != State::Pending {
+            return Ok(false);
+        }
+        let mut batch = Batch::new();
+        // Its revision first: a role given from here on makes the batch fail rather than outlive the package.
+        let known = revisions::read(self.meta.as_ref(), &[Subject::Package(id)]).await?;
+        revisions::expect(&mut batch, &known);
+        if self.expect_unused(&mut batch, id, at).await?.is_none() {
+            return Ok(false);
+        }
+        permissions::take_all(self.meta.as_ref(), &mut batch, id).await?;
+        // One that is set meanwhile goes as well, whenever it was read; one that is set later meets the revision.
+        batch.delete(PolicyRecord::key_of(PolicyOf::Package(id)));
+        batch.replace(Some(&package), None);
+        revisions::bump(&mut batch, Subject::Package(id));
+        // A conflict: it is in use, or became visible meanwhile. Another time, perhaps.
+        Ok(self.commit_job(batch).await? == Outcome::Done)
     }
 
     /// The name of a package, if it is there and not deleted.

@@ -17,6 +17,7 @@ use receive::Received;
 use super::{
     ByteStream, Registry,
     records::{Held, UploadRecord},
+    revisions::Outcome,
 };
 use crate::{
     auth::{Grant, Push},
@@ -95,12 +96,17 @@ impl Registry {
             ));
         }
         let record = receiver.fresh(algorithm)?;
-        let mut batch = Batch::new();
-        batch.replace(None, Some(&record));
-        // Losing this row in a power cut costs the client one retry of an empty session.
-        batch.lazy = true;
-        self.meta.commit(batch).await.map_err(failed)?;
-        Ok(record.id)
+        // Under the grant, for the package may be gone by now: nothing would end a session of one that is.
+        let mut under = self.under(grant);
+        loop {
+            let mut batch = Batch::new();
+            batch.replace(None, Some(&record));
+            // Losing this row in a power cut costs the client one retry of an empty session.
+            batch.lazy = true;
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(record.id);
+            }
+        }
     }
 
     /// How many bytes a session holds.

@@ -4,7 +4,11 @@ use packhouse::{
     auth::{Pull, Push, Subject},
     error::{Challenge, Kind, Reason, What},
     model::{PackageName, Visibility},
-    registry::{Settings, records::Membership},
+    registry::{
+        Settings,
+        records::{Membership, PackageRecord, PolicyRecord, UploadRecord},
+    },
+    store::{MetadataRead as _, MetadataStore as _},
 };
 
 use super::{ALL, READ, World, kind, name, words};
@@ -145,6 +149,29 @@ async fn pending_packages_end_with_their_last_use() {
     world.push(&ada, "ada/idle").await.unwrap();
     let admin = world.caller("admin").await;
     assert!(world.may::<Pull>(&admin, "ada/idle").await.is_err(), "inherits nothing");
+}
+
+/// Nothing of a package outlives it: no policy, and no session that a request begins under a right from before.
+#[tokio::test]
+async fn an_expired_package_leaves_nothing_behind() {
+    let world = World::new().await;
+    world.user("ada").await;
+    let ada = world.caller("ada").await;
+    let old = world.publish(&ada, "ada/idle").await.unwrap();
+    let rules = packhouse::registry::Rules::default();
+    world.registry.set_package_policy(&world.manage("ada/idle").await, Some(rules)).await.unwrap();
+    let broken = world.publish(&ada, "ada/broken").await.unwrap();
+    let mut batch = packhouse::store::Batch::new();
+    batch.put(PackageRecord::key_of(broken.target().id), bytes::Bytes::from_static(b"nonsense"));
+    world.meta.commit(batch).await.unwrap();
+
+    // What cannot be read stays, and holds nothing else up.
+    assert_eq!(world.registry.expire_unused(super::later()).await.unwrap(), 1);
+    assert_eq!(world.meta.scan(&PolicyRecord::all(), None, 10).await.unwrap(), []);
+    assert_eq!(kind(world.registry.begin_upload(&old, None).await), Kind::StaleGrant);
+    world.publish(&ada, "ada/idle").await.unwrap();
+    assert_eq!(kind(world.registry.begin_upload(&old, None).await), Kind::StaleGrant);
+    assert_eq!(world.meta.scan(&UploadRecord::all(), None, 10).await.unwrap(), []);
 }
 
 #[tokio::test]
