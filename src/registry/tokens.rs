@@ -228,13 +228,27 @@ impl Registry {
     /// Deletes tokens that have expired. They were refused already, so no revision counts it. Says how many went.
     pub async fn expire_tokens(&self, at: Timestamp) -> Result<usize> {
         let mut gone = 0;
+        let (mut unread, mut unreadable) = (0, None);
         let mut after = None;
         loop {
             let page = self.meta.scan(&TokenRecord::all(), after.as_ref(), 256).await?;
-            let Some((last, _)) = page.last() else { return Ok(gone) };
+            let Some((last, _)) = page.last() else {
+                if let Some(error) = unreadable {
+                    tracing::error!(unread, %error, "tokens cannot be read, and stay");
+                }
+                return Ok(gone);
+            };
             after = Some(last.clone());
             for (_, bytes) in &page {
-                let token = TokenRecord::decode(bytes)?;
+                let token = match TokenRecord::decode(bytes) {
+                    Ok(token) => token,
+                    // What cannot be read stays, signs nobody in, and keeps nothing behind it waiting.
+                    Err(error) => {
+                        unread += 1;
+                        unreadable.get_or_insert(error);
+                        continue;
+                    }
+                };
                 if token.expires > at.0 {
                     continue;
                 }

@@ -270,7 +270,15 @@ async fn expired_tokens_are_swept_and_no_others() {
     for lifetime in [10, 20, 30] {
         world.registry.issue_token(&grant, Scopes::of(READ), lifetime).await.unwrap();
     }
+    // One that cannot be read stays, and holds nothing up.
+    let first = packhouse::registry::records::TokenRecord::all().with(&[0]);
+    let mut batch = packhouse::store::Batch::new();
+    batch.put(first.clone(), bytes::Bytes::from_static(b"nonsense"));
+    packhouse::store::MetadataStore::commit(world.meta.as_ref(), batch).await.unwrap();
     assert_eq!(world.registry.expire_tokens(NOW.plus_seconds(20)).await.unwrap(), 2);
+    let mut batch = packhouse::store::Batch::new();
+    batch.delete(first);
+    packhouse::store::MetadataStore::commit(world.meta.as_ref(), batch).await.unwrap();
     assert_eq!(world.registry.tokens(&grant).await.unwrap().len(), 1);
     assert_eq!(world.registry.expire_tokens(NOW.plus_seconds(20)).await.unwrap(), 0);
 }
