@@ -5,12 +5,14 @@ use bytes::Bytes;
 use super::{Check, Code, Found, fields::Fields, only_if, shown};
 use crate::{
     error::Result,
-    model::{Digest, PackageId},
+    model::{Digest, PackageId, Timestamp},
     registry::records::{
         BlobRecord, Hold, ManifestRecord, UploadRecord,
-        blob::{edges_in, lease_ends, lease_key, review_key, wanted_in, wanting},
+        blob::{
+            edges_in, last_lease_key, lease_ends, lease_key, lease_value, review_key, wanted_in, wanting,
+        },
     },
-    store::{Key, Record, counter},
+    store::{Batch, Key, Record, counter},
 };
 
 /// Most wanted keys of one digest in one package that are counted.
@@ -152,7 +154,8 @@ impl Check<'_> {
     }
 
     /// An edge that no manifest has. If the manifest's bytes are there its record was lost, and with the edge the last
-    /// that keeps its blobs would go: then it stays.
+    /// that keeps its blobs would go: then it stays. Otherwise it goes as it does when a manifest is deleted: its blob is
+    /// leased to the package, and looked at when that lease ends, so that there is time to find out what was lost.
     #[expect(clippy::too_many_arguments, reason = "the parts of one key")]
     async fn stray(
         &mut self,
@@ -178,8 +181,30 @@ impl Check<'_> {
             batch.expect_absent(body);
         }
         batch.delete(key.clone());
-        batch.put(review_key(self.at, digest), Bytes::new());
+        self.let_go(&mut batch, digest, package).await?;
         self.add(found.mended_by(batch));
+        Ok(())
+    }
+
+    /// Leases a blob whose edge goes, as [`Registry::lease`] does; to nobody if its package is gone.
+    ///
+    /// [`Registry::lease`]: crate::registry::Registry::lease
+    async fn let_go(&self, batch: &mut Batch, digest: &Digest, package: PackageId) -> Result<()> {
+        let mut ends = self.at.plus_seconds(self.registry.settings().lease_ttl);
+        let there = self.view.get(&BlobRecord::key_of(digest)).await?.is_some();
+        if there && self.package_exists(package).await? {
+            let longest = async |batch: &mut Batch, key: Key, ends: Timestamp| -> Result<Timestamp> {
+                let known = self.view.get(&key).await?;
+                let until = known.as_ref().and_then(|value| lease_ends(value));
+                let ends = until.map_or(ends, |until| ends.max(until));
+                batch.expect_equals(key.clone(), known);
+                batch.put(key, lease_value(ends));
+                Ok(ends)
+            };
+            ends = longest(batch, lease_key(digest, package), ends).await?;
+            longest(batch, last_lease_key(package), ends).await?;
+        }
+        batch.put(review_key(ends, digest), Bytes::new());
         Ok(())
     }
 

@@ -96,6 +96,27 @@ async fn an_edge_is_kept_while_its_manifests_bytes_are_there() {
     world.whole().await;
 }
 
+/// A repair takes a stray edge as a deletion takes one: the blob's bytes stay for as long as a lease.
+#[tokio::test]
+async fn what_only_a_stray_edge_held_does_not_go_at_once() {
+    let world = World::new().await;
+    let digest = world.push(&sample(20_000, 60)).await;
+    let mut edge = holds_of(&digest, Hold::Live).with(&world.owner.bytes()).with(&world.package.bytes());
+    Digest::sha256(b"lost").write_key(&mut edge.bytes);
+    world.drop_key(lease_key(&digest, world.package)).await;
+    world.edit(|batch| batch.put(edge, Bytes::new())).await;
+    world.finds_and_mends(&[Code::IndexStray]).await;
+
+    let collected = async |at| {
+        while world.registry().collect(at).await.unwrap() {}
+        world.memory.meta.get(&BlobRecord::key_of(&digest)).await.unwrap().is_none()
+    };
+    let lease = Settings::default().lease_ttl;
+    assert!(!collected(now()).await, "its record is not there any more");
+    assert!(!collected(now().plus_seconds(lease - 1)).await);
+    assert!(collected(now().plus_seconds(2 * lease)).await, "it leaks");
+}
+
 #[tokio::test]
 async fn damaged_blobs_are_told_apart() {
     let world = World::new().await;
