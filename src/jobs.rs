@@ -69,6 +69,9 @@ pub fn standard(registry: &Registry) -> Vec<Job> {
         job("scrub", MINUTE / 6, |registry, caller| {
             Box::pin(async move { registry.scrub(caller.at).await.map(Progress::if_more) })
         }),
+        job("heal", 60 * MINUTE, |registry, caller| {
+            Box::pin(async move { registry.heal(caller.at).await.map(|_| Progress::Idle) })
+        }),
         job("sweep-orphans", 60 * MINUTE, |registry, caller| {
             Box::pin(async move { registry.sweep_orphans(caller.at).await.map(|_| Progress::Idle) })
         }),

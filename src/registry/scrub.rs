@@ -7,6 +7,7 @@
 //! The bytes are read with no better a right to the disk than any other reading: the class for idle input and output is a
 //! system call that only unsafe code can make. What is read is dropped from the page cache before and after.
 
+mod heal;
 mod report;
 mod round;
 #[cfg(test)]

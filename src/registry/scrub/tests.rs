@@ -135,6 +135,34 @@ async fn a_round_finds_all_that_is_damaged_and_nothing_else() {
     assert_eq!(quarantined(&world).await.len(), 3);
 }
 
+/// A disk that was away and is back: what it has is served again long before the next round.
+#[tokio::test]
+async fn what_comes_back_is_let_out_without_a_round() {
+    let world = World::new().await;
+    let mut files = Vec::new();
+    for seed in 80..83 {
+        let bytes = sample(20_000, seed);
+        let digest = world.push(&bytes).await;
+        files.push((digest, world.file_of(&digest).await, bytes));
+    }
+    let rot = |at: usize, bytes: Option<Bytes>| world.memory.blobs.rot(files[at].1, bytes);
+    let heal = async || world.registry().heal(now()).await.unwrap();
+    rot(0, None);
+    rot(1, None);
+    rot(2, Some(flipped(&files[2].2)));
+    for (digest, ..) in &files {
+        world.registry().suspect(*digest).await;
+    }
+    assert_eq!((heal().await, quarantined(&world).await.len()), (0, 3));
+    rot(0, Some(files[0].2.clone()));
+    // There again, and not what it was.
+    rot(1, Some(flipped(&files[1].2)));
+    assert_eq!(heal().await, 1);
+    assert_eq!(read(&world, "acme/app", &files[0].0).await.unwrap(), files[0].2);
+    let left = quarantined(&world).await;
+    assert_eq!(left, BTreeMap::from([(files[1].0, Damage::Missing), (files[2].0, Damage::Altered)]));
+}
+
 #[tokio::test]
 async fn what_is_in_quarantine_is_promised_to_nobody_and_repaired_for_everybody() {
     let world = World::new().await;
