@@ -267,8 +267,21 @@ impl Metrics {
 
 /// An engine's figure by Prometheus' rules for names: counters end in `_total`, time is in seconds.
 fn engine_figure(name: &str, value: u64) -> (String, f64) {
-    const COUNTERS: [&str; 6] =
-        ["commits", "commits_refused", "commits_failed", "commit_groups", "reopened", "background_errors"];
+    const COUNTERS: [&str; 13] = [
+        "commits",
+        "commits_refused",
+        "commits_failed",
+        "commit_groups",
+        "reopened",
+        "background_errors",
+        "batch_bytes",
+        "log_bytes",
+        "flushed_bytes",
+        "compacted_bytes",
+        "inline_written_bytes",
+        "cache_hits",
+        "cache_misses",
+    ];
     let seconds = value as f64 / 1e6;
     if let Some(stem) = name.strip_suffix("_micros_sum") {
         (format!("store_{stem}_seconds_total"), seconds)
@@ -343,6 +356,7 @@ mod tests {
             ("sync_count", "store_syncs_total", 2e6),
             ("sync_micros_sum", "store_sync_seconds_total", 2.0),
             ("sync_micros_max", "store_sync_seconds_max", 2.0),
+            ("log_bytes", "store_log_bytes_total", 2e6),
             ("memtable_bytes", "store_memtable_bytes", 2e6),
         ] {
             assert_eq!(engine_figure(name, 2_000_000), (wanted.to_owned(), value));

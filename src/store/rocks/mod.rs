@@ -22,19 +22,22 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rocksdb::properties as property;
+use rocksdb::{properties as property, statistics::Ticker};
 use tokio::sync::{Semaphore, oneshot};
 
 pub use options::RocksOptions;
 
 use self::{
     committer::{Committer, Request, State},
-    engine::{Engine, Moment},
+    engine::{Engine, Moment, failure},
     options::Setup,
     slot::{Slot, View},
 };
 use super::{Batch, CommitError, Committed, Entry, Key, MetadataRead, MetadataStore, Space};
 use crate::error::{Error, Kind, Result};
+
+/// Bytes of small blobs that are still in use: RocksDB has the property, its wrapper no name for it.
+const INLINE_BYTES: &str = "rocksdb.live-blob-file-size";
 
 /// A scan of more than this many keys leaves the caller's worker.
 const SCAN_HERE: usize = 256;
@@ -180,6 +183,16 @@ impl MetadataStore for RocksStore {
             ("reopened", own.reopened.load(Relaxed)),
             ("block_cache_bytes", setup.cache_bytes()),
             ("memtable_bytes", setup.memtable_bytes()),
+            // What batches brought, and what that made RocksDB write: together, how much each byte is written.
+            ("batch_bytes", setup.counted(Ticker::BytesWritten)),
+            ("log_bytes", setup.counted(Ticker::WalFileBytes)),
+            ("flushed_bytes", setup.counted(Ticker::FlushWriteBytes)),
+            ("compacted_bytes", setup.counted(Ticker::CompactWriteBytes)),
+            ("inline_written_bytes", setup.counted(Ticker::BlobDbBlobFileBytesWritten)),
+            // Time that writes were slowed down or stopped because compaction is behind.
+            ("stall_micros_sum", setup.counted(Ticker::StallMicros)),
+            ("cache_hits", setup.counted(Ticker::BlockCacheHit)),
+            ("cache_misses", setup.counted(Ticker::BlockCacheMiss)),
         ];
         if let Some(engine) = self.slot.now() {
             all.extend(engine_figures(&engine));
@@ -188,18 +201,32 @@ impl MetadataStore for RocksStore {
     }
 }
 
+/// The size of a part's tables, by name.
+fn tables_of(space: Space) -> &'static str {
+    match space {
+        Space::Meta => "table_bytes_meta",
+        Space::Blob => "table_bytes_blob",
+        Space::Refs => "table_bytes_refs",
+        Space::Doc => "table_bytes_doc",
+        Space::Inline => "table_bytes_inline",
+        Space::Queue => "table_bytes_queue",
+        Space::Event => "table_bytes_event",
+    }
+}
+
 /// Figures that RocksDB keeps. One it cannot tell is left out of the sum.
 fn engine_figures(engine: &Engine) -> Vec<(&'static str, u64)> {
-    let sum = |name: &property::PropName| {
-        let each = Space::ALL.into_iter().map(|space| {
-            let family = engine.family(space).ok()?;
-            engine.db().property_int_value_cf(family, name).ok()?
-        });
-        each.flatten().sum::<u64>()
+    let of = |space, name: &property::PropName| {
+        let family = engine.family(space).ok()?;
+        engine.db().property_int_value_cf(family, name).ok()?
     };
+    let sum =
+        |name: &property::PropName| Space::ALL.into_iter().filter_map(|space| of(space, name)).sum::<u64>();
+    let tables = |space| Some((tables_of(space), of(space, property::LIVE_SST_FILES_SIZE)?));
     // These are of the whole database, whichever family is asked.
     let whole = |name: &property::PropName| engine.db().property_int_value(name).ok().flatten().unwrap_or(0);
-    vec![
+    let mut all: Vec<_> = Space::ALL.into_iter().filter_map(tables).collect();
+    all.extend([
         ("keys_estimated", sum(property::ESTIMATE_NUM_KEYS)),
         ("table_bytes", sum(property::TOTAL_SST_FILES_SIZE)),
         ("table_reader_bytes", sum(property::ESTIMATE_TABLE_READERS_MEM)),
@@ -210,7 +237,14 @@ fn engine_figures(engine: &Engine) -> Vec<(&'static str, u64)> {
         ("write_rate_limit", whole(property::ACTUAL_DELAYED_WRITE_RATE)),
         ("background_errors", whole(property::BACKGROUND_ERRORS)),
         ("snapshots", whole(property::NUM_SNAPSHOTS)),
-    ]
+    ]);
+    if let Ok(Some(bytes)) = engine
+        .family(Space::Inline)
+        .and_then(|family| engine.db().property_int_value_cf(family, INLINE_BYTES).map_err(failure))
+    {
+        all.push(("inline_bytes", bytes));
+    }
+    all
 }
 
 /// Reads of one moment.

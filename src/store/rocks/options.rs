@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode,
     DataBlockIndexType, LogLevel, Options, SliceTransform, WriteBufferManager,
+    statistics::{StatsLevel, Ticker},
 };
 
 use crate::store::Space;
@@ -57,6 +58,8 @@ pub(super) struct Setup {
     cache: Cache,
     rows: Cache,
     buffers: WriteBufferManager,
+    /// Where RocksDB counts its work; every opening adds to the same counters.
+    counters: Options,
 }
 
 impl Setup {
@@ -70,7 +73,16 @@ impl Setup {
         // Charged to the cache: the memtables push blocks out, so that one figure bounds both. Never stalls writers.
         let buffers =
             WriteBufferManager::new_write_buffer_manager_with_cache(memory / 2, false, cache.clone());
-        Self { path, memory, cache, rows, buffers }
+        let mut counters = Options::default();
+        counters.enable_statistics();
+        // Plain counters only: a clock read twice for each read of a key would show.
+        counters.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
+        Self { path, memory, cache, rows, buffers, counters }
+    }
+
+    /// What RocksDB counted since this was made.
+    pub(super) fn counted(&self, what: Ticker) -> u64 {
+        self.counters.get_ticker_count(what)
     }
 
     pub(super) fn cache_bytes(&self) -> u64 {
@@ -83,7 +95,8 @@ impl Setup {
 
     /// Settings of the whole database.
     pub(super) fn database(&self) -> Options {
-        let mut options = Options::default();
+        // A copy shares the counters.
+        let mut options = self.counters.clone();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_paranoid_checks(true);
