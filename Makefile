@@ -5,7 +5,7 @@ SHELL := /bin/bash
 DATA ?= data
 LISTEN ?= 127.0.0.1:5000
 
-.PHONY: run build test unit conformance kill kill-short soak gc-bench setup clients fmt lint docs deny fuzz
+.PHONY: run build test unit conformance kill kill-short soak gc-bench bench-inner bench-growth setup clients fmt lint docs deny fuzz
 
 setup:
 	@.ci/setup/packages.sh build
@@ -71,3 +71,13 @@ soak: setup
 # Throughput and p99 with collection and without it, in turn: PACKHOUSE_BENCH_ROUNDS, _SECONDS.
 gc-bench: setup
 	@. .ci/setup/env.sh; cargo test --locked --release --test it -- --nocapture --ignored collect::bench
+
+# Figures of the inner parts (ONLY picks by name), and of a store that grows: UNTIL so many manifests, in DIR (a temporary
+# folder by default); the JSON goes to the target folder.
+ONLY ?=
+bench-inner: setup
+	@. .ci/setup/env.sh; cargo bench --locked --bench inner -- $(ONLY)
+
+UNTIL ?= 1000000
+bench-growth: setup
+	@. .ci/setup/env.sh; cargo bench --locked --bench growth -- --until $(UNTIL) --json "$$CARGO_TARGET_DIR/growth.json" $(if $(DIR),--dir $(DIR))
