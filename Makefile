@@ -5,7 +5,7 @@ SHELL := /bin/bash
 DATA ?= data
 LISTEN ?= 127.0.0.1:5000
 
-.PHONY: run build test unit conformance kill kill-short soak gc-bench bench-inner bench-growth setup clients fmt lint docs deny fuzz
+.PHONY: run build test unit conformance kill kill-short soak gc-bench bench bench-smoke bench-inner bench-growth setup clients fmt lint docs deny fuzz
 
 setup:
 	@.ci/setup/packages.sh build
@@ -43,7 +43,7 @@ kill-short: build
 	@. .ci/setup/env.sh; export PACKHOUSE_BIN="$$CARGO_TARGET_DIR/release/packhouse"; \
 	cargo test --locked --test kill -- --seconds 30; cargo test --locked --test kill -- --power --seconds 20
 
-test: unit conformance kill-short
+test: unit conformance kill-short bench-smoke
 
 fmt:
 	@cargo fmt --all --check
@@ -81,3 +81,14 @@ bench-inner: setup
 UNTIL ?= 1000000
 bench-growth: setup
 	@. .ci/setup/env.sh; cargo bench --locked --bench growth -- --until $(UNTIL) --json "$$CARGO_TARGET_DIR/growth.json" $(if $(DIR),--dir $(DIR))
+
+# Packhouse and its peers side by side under load, about an hour on two cores: PEER_ZOT, PEER_DISTRIBUTION and
+# PEER_DISTRIBUTION2 name programs of peers that Debian does not have; absent ones are named. BENCH="--rows push" for a part,
+# BENCH=--list for the rows, BENCH=--help for the rest.
+BENCH ?=
+bench: clients build
+	@. .ci/setup/env.sh; PACKHOUSE_BIN="$$CARGO_TARGET_DIR/release/packhouse" cargo bench --locked --bench load -- $(BENCH)
+
+# The same with tiny sizes: whether it still works. Not optimized, so that nothing is built twice for it.
+bench-smoke: setup
+	@. .ci/setup/env.sh; cargo bench --locked --profile dev --bench load -- --smoke

@@ -11,7 +11,7 @@ packages_of() {
     # Registry clients, what they run on, and who reads the metrics.
     clients) echo buildah containerd docker.io openssl podman prometheus runc skopeo ;;
     # Peers and measuring tools of the benchmarks.
-    bench) echo nginx wrk ;;
+    bench) echo docker-registry nghttp2-client nginx openssl wrk ;;
     *)
       say "packages.sh: no group '$1' (build, clients, bench)"
       return 2
@@ -42,7 +42,7 @@ if [ "$(id -u)" -ne 0 ]; then
   sudo=(sudo)
 fi
 
-# docker, containerd, nginx and prometheus would start at once and take ports that the tests use.
+# docker, docker-registry, containerd, nginx and prometheus would start at once and take ports that the tests use.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
