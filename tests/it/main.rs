@@ -10,6 +10,7 @@ mod damage;
 mod disk;
 mod durability;
 mod kept;
+mod load;
 mod oci;
 mod people;
 mod server;

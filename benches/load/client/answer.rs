@@ -1,6 +1,6 @@
 //! Answers of HTTP/1.1, as much of them as a benchmark needs: status, where the body ends, Location.
 
-use crate::Result;
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// How an answer's body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,8 @@ impl Chunks {
                 }
                 Chunk::Trailer if line.is_empty() => Chunk::Done,
                 Chunk::Trailer => Chunk::Trailer,
-                _ => Chunk::Size,
+                _ if line.is_empty() => Chunk::Size,
+                _ => return Err("a chunk that is longer than it says".into()),
             };
         }
         Ok((at, self.state == Chunk::Done))

@@ -68,6 +68,10 @@ pub enum Progress {
 /// What is read of a body at once when it is not dropped.
 const PIECE: usize = 64 * 1024;
 
+/// What is read of an answer whose head is not there yet. A blob of 16 KiB comes with its head; of a big one little is copied
+/// that could be dropped.
+const FIRST: usize = 20 * 1024;
+
 pub struct Connection {
     pub at: usize,
     stream: Stream,
@@ -233,7 +237,8 @@ impl Connection {
             tally.received += size as u64;
             return Ok(Some(size));
         }
-        let room = self.inbox.len().min(self.filled.saturating_add(most.max(1024) as usize));
+        let most = if self.reading.is_none() { FIRST as u64 } else { most.max(1024) };
+        let room = self.inbox.len().min(self.filled.saturating_add(usize::try_from(most)?));
         let Some(size) = self.stream.read(&mut self.inbox[self.filled..room])? else { return Ok(None) };
         if size == 0 {
             return Err("the server closed the connection before it answered".into());

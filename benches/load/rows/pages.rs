@@ -17,7 +17,8 @@ pub fn rows(arena: &Arena) -> Vec<Row> {
         name,
         title: format!("a page of 100 tags out of {tags}, at 16 places in turn, 8 connections"),
         unit: Unit::Rate,
-        peers: &[Peer::Ours, Peer::Zot, Peer::Distribution, Peer::Distribution2],
+        // Version 2 of distribution knows no pages.
+        peers: &[Peer::Ours, Peer::Zot, Peer::Distribution],
         goals,
         how_often: HowOften::Warm,
         measure: Box::new(move |arena, peer, phase| page(arena, peer, phase, tags)),
@@ -67,7 +68,7 @@ fn fill(instance: &Instance, repository: &str, tags: usize) -> Result {
     let bytes = manifest(config, &[(sha256(&layer), layer.len() as u64)]);
     instance.put_manifest(repository, &tag(0), &bytes)?;
     match instance.peer {
-        Peer::Distribution | Peer::Distribution2 => {
+        Peer::Distribution => {
             let folder = format!("docker/registry/v2/repositories/{repository}/_manifests/tags");
             links(&instance.data().join(folder), &sha256(&bytes), tags)
         }
