@@ -52,9 +52,12 @@ struct Options {
     /// Tags of the shorter list; the longer one has ten times as many
     #[arg(long, default_value_t = 10_000)]
     tags: usize,
-    /// Slow pulls at once; a fifth as many pushes
+    /// Slow pulls at once
     #[arg(long, default_value_t = 1000)]
     slow_pulls: usize,
+    /// Slow pushes at once beside them
+    #[arg(long, default_value_t = 200)]
+    slow_pushes: usize,
     /// How long they last
     #[arg(long, default_value_t = 60.0)]
     memory_seconds: f64,
@@ -85,6 +88,7 @@ impl Options {
             options.layer_size = 32 << 10;
             options.tags = 200;
             options.slow_pulls = 20;
+            options.slow_pushes = 4;
             options.memory_seconds = 1.0;
             options.peers = ["nginx", "bare", "bare-unsynced"].map(str::to_owned).into();
         }

@@ -170,7 +170,7 @@ fn nginx(program: &Path, place: &Path, tls: Option<&Certificate>) -> Result<(Pro
         let (certificate, key) = (tls.certificate.display(), tls.key.display());
         format!("ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3;")
     });
-    let ssl = if tls.is_some() { " ssl" } else { "" };
+    let ssl = if tls.is_some() { " ssl http2" } else { "" };
     let config = format!(
         "{user} daemon off; worker_processes auto; pid {shown}/pid; error_log {shown}/log error;\n\
          events {{ worker_connections 8192; }}\n\

@@ -13,7 +13,7 @@ use crate::{
 const PEERS: &[Peer] = &[Peer::Ours, Peer::Zot, Peer::Distribution, Peer::Distribution2];
 
 pub fn rows(arena: &Arena) -> Vec<Row> {
-    let (pulls, pushes) = (arena.options.slow_pulls, arena.options.slow_pulls / 5);
+    let (pulls, pushes) = (arena.options.slow_pulls, arena.options.slow_pushes);
     let row = |name, title, most, measure| Row {
         name,
         title,
