@@ -8,7 +8,7 @@ use std::{
 use super::{
     Outgoing, Scratch, Script, Sink, Step, Target,
     answer::{self, Chunks, Framing},
-    stream::Stream,
+    stream::{AT_ONCE, Stream},
     tally::Tally,
 };
 use crate::Result;
@@ -159,7 +159,7 @@ impl Connection {
         }
         let Some(body) = &self.out.body else { return Ok(went) };
         while self.body_sent < body.length && went < most {
-            let piece = (body.length - self.body_sent).min(most - went).min(1 << 20);
+            let piece = (body.length - self.body_sent).min(most - went).min(AT_ONCE as u64);
             let Some(size) = self.stream.send_file(&body.file, body.offset + self.body_sent, piece)? else {
                 self.blocked = true;
                 break;
@@ -184,7 +184,7 @@ impl Connection {
     ) -> Result<Progress> {
         let was_blocked = self.blocked;
         if self.blocked {
-            tally.sent += self.flush(1 << 20)?;
+            tally.sent += self.flush(AT_ONCE as u64)?;
         }
         loop {
             let some = self.receive(scratch, tally, u64::MAX)?;
@@ -331,7 +331,7 @@ impl Connection {
         if reading.head.closes {
             return Ok(Progress::Closed);
         }
-        tally.sent += self.flush(1 << 20)?;
+        tally.sent += self.flush(AT_ONCE as u64)?;
         Ok(self.progress(was_blocked))
     }
 }

@@ -20,7 +20,7 @@ use crate::Result;
 pub struct Scratch(Vec<u8>);
 
 /// The most that one call takes off a connection: what waits longer than this call would show in others' times.
-const AT_ONCE: usize = 1 << 20;
+pub const AT_ONCE: usize = 256 << 10;
 
 impl Default for Scratch {
     fn default() -> Self {
