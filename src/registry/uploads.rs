@@ -88,14 +88,18 @@ impl Registry {
         self.check_space()?;
         let receiver = self.receiver(grant);
         let most = usize::try_from(self.settings().max_sessions).unwrap_or(usize::MAX);
-        let open = self.meta.scan(&UploadRecord::of_user(receiver.user), None, most).await?;
-        if open.len() >= most {
-            return Err(Error::new(
-                Kind::TooMany { retry_after: 60 },
-                format!("you have {most} upload sessions open; finish or cancel some"),
-            ));
-        }
         let record = receiver.fresh(algorithm)?;
+        if !self.sessions.open_one(receiver.user, most) {
+            // Only now are they looked at one by one: the engine walks over all that ended lately, too.
+            let open = self.meta.scan(&UploadRecord::of_user(receiver.user), None, most).await?;
+            self.sessions.counted(receiver.user, open.len());
+            if !self.sessions.open_one(receiver.user, most) {
+                return Err(Error::new(
+                    Kind::TooMany { retry_after: 60 },
+                    format!("you have {most} upload sessions open; finish or cancel some"),
+                ));
+            }
+        }
         // Under the grant, for the package may be gone by now: nothing would end a session of one that is.
         let mut under = self.under(grant);
         loop {
@@ -103,8 +107,13 @@ impl Registry {
             batch.replace(None, Some(&record));
             // Losing this row in a power cut costs the client one retry of an empty session.
             batch.lazy = true;
-            if under.commit(batch).await? == Outcome::Done {
-                return Ok(record.id);
+            match under.commit(batch).await {
+                Ok(Outcome::Done) => return Ok(record.id),
+                Ok(Outcome::Again) => {}
+                Err(error) => {
+                    self.sessions.closed_one(receiver.user);
+                    return Err(error);
+                }
             }
         }
     }
@@ -230,6 +239,7 @@ impl Registry {
             let mut batch = Batch::new();
             batch.replace(Some(&record), None);
             self.meta.commit(batch).await.map_err(failed)?;
+            self.sessions.closed_one(record.user);
             self.discard_held(&record).await;
             gone += 1;
         }
@@ -359,6 +369,7 @@ impl Receiver {
         let mut batch = Batch::new();
         batch.replace(Some(old), None);
         self.registry.meta.commit(batch).await.map_err(failed)?;
+        self.registry.sessions.closed_one(old.user);
         self.registry.discard_held(old).await;
         Ok(())
     }

@@ -103,7 +103,12 @@ impl Receiver {
             let mut batch = self.prepare(stored, record, &blob).await?;
             revisions::expect(&mut batch, &rights);
             match self.registry.meta.commit(batch).await {
-                Ok(_) => return Ok(blob.size),
+                Ok(_) => {
+                    if let Some(row) = stored {
+                        self.registry.sessions.closed_one(row.user);
+                    }
+                    return Ok(blob.size);
+                }
                 // Somebody's rights here changed. If not the caller's, the bytes need not be sent again.
                 Err(CommitError::Conflict(key)) if revisions::is_revision(&key) => {
                     rights = self.registry.policy.renew(grant).await?;
