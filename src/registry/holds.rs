@@ -1,7 +1,7 @@
 //! What a package holds. An edge or a lease is the right to read a digest there; a digest by itself is the right to
 //! nothing. Everything here answers for one package.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use bytes::Bytes;
 
@@ -173,16 +173,17 @@ impl Registry {
                 continue;
             }
             for by in self.wanters(package.id, digest).await? {
-                if !changed.contains_key(&by) {
-                    let Some(old) = self.manifest_record(package.id, &by).await? else { continue };
-                    changed.insert(by, (old.clone(), old));
-                }
-                if let Some((old, new)) = changed.get_mut(&by) {
-                    for target in new.targets.iter_mut().filter(|target| target.digest == *digest) {
-                        target.child = old.is_child(target);
-                        target.present = *how == As::Blob || target.child;
-                        target.manifest = *how == As::Manifest && target.child;
+                let (old, new) = match changed.entry(by) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(free) => {
+                        let Some(old) = self.manifest_record(package.id, &by).await? else { continue };
+                        free.insert((old.clone(), old))
                     }
+                };
+                for target in new.targets.iter_mut().filter(|target| target.digest == *digest) {
+                    target.child = old.is_child(target);
+                    target.present = *how == As::Blob || target.child;
+                    target.manifest = *how == As::Manifest && target.child;
                 }
             }
             if changed.len() > ARRIVALS {
