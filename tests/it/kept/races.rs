@@ -126,7 +126,14 @@ fn an_index_never_comes_back_to_less_than_it_had() {
                 op.run(&world).await.unwrap();
             }
             // The store looks at every state.
-            let (restored, deleted) = tokio::join!(Op::Restore(4).run(&world), Op::Delete(1).run(&world));
+            let restored = async {
+                // The deletion has more to read, and gets a start, of another length each time.
+                for _ in 0..seed {
+                    tokio::task::yield_now().await;
+                }
+                Op::Restore(4).run(&world).await
+            };
+            let (restored, deleted) = tokio::join!(restored, Op::Delete(1).run(&world));
             restored.unwrap();
             came_back += usize::from(deleted.is_ok());
         });
