@@ -51,8 +51,18 @@ impl std::fmt::Debug for Blob {
 }
 
 impl Blob {
-    /// Its bytes from `first` on, `length` of them. The caller has checked that they lie in the blob.
+    /// Its bytes from `first` on, `length` of them, for a connection, which lets go of each chunk before it needs the next.
+    /// The caller has checked that they lie in the blob.
+    pub fn send(&self, first: u64, length: u64) -> ByteStream {
+        self.bytes(first, length, true)
+    }
+
+    /// The same, for who may collect chunks.
     pub fn stream(&self, first: u64, length: u64) -> ByteStream {
+        self.bytes(first, length, false)
+    }
+
+    fn bytes(&self, first: u64, length: u64, sent: bool) -> ByteStream {
         match &self.source {
             Source::Memory(bytes) => {
                 let range = slice(bytes, first, length);
@@ -67,7 +77,7 @@ impl Blob {
                 if self.registry.settings().verify_reads && (first, length) == (0, self.size) {
                     return Box::pin(Verified::new(self.registry.clone(), stream, self.digest));
                 }
-                Box::pin(stream)
+                if sent { Box::pin(stream.as_taken()) } else { Box::pin(stream) }
             }
         }
     }

@@ -6,14 +6,17 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{Stream, task::AtomicWaker};
 
 use super::OpenBlob;
 use crate::error::{Error, Kind, Result};
@@ -75,7 +78,7 @@ impl Buffers {
         };
         let bytes = kept.unwrap_or_else(|| vec![0; SMALLEST << share.class].into_boxed_slice());
         let memory = Memory { bytes, class: share.class, pool: Arc::clone(self) };
-        Buffer { length: 0, share, memory }
+        Buffer { length: 0, share, memory, _taken: None }
     }
 
     fn reserve(self: &Arc<Self>, wanted: usize) -> Share {
@@ -137,6 +140,8 @@ pub struct Buffer {
     // Dropped in this order: what is given back here makes room for keeping the memory.
     share: Share,
     memory: Memory,
+    /// Last, so that who waits for it finds the rest given back.
+    _taken: Option<Taken>,
 }
 
 impl Buffer {
@@ -168,11 +173,45 @@ impl AsRef<[u8]> for Buffer {
 struct Counted {
     bytes: Bytes,
     _share: Share,
+    _taken: Option<Taken>,
 }
 
 impl AsRef<[u8]> for Counted {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+/// What a transfer has given out and its reader has not let go of.
+#[derive(Default)]
+struct Window {
+    out: AtomicUsize,
+    waiting: AtomicWaker,
+}
+
+impl Window {
+    /// Whether a chunk may follow: the first always; more, up to the largest there is, while half of the budget is free.
+    fn admits(&self, chunk: usize, buffers: &Buffers) -> bool {
+        let out = self.out.load(Acquire);
+        out == 0 || (out + chunk <= LARGEST && buffers.used() + chunk <= buffers.budget / 2)
+    }
+
+    fn give(self: &Arc<Self>, bytes: usize) -> Taken {
+        self.out.fetch_add(bytes, Relaxed);
+        Taken { window: Arc::clone(self), bytes }
+    }
+}
+
+/// A chunk that is out.
+struct Taken {
+    window: Arc<Window>,
+    bytes: usize,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.window.out.fetch_sub(self.bytes, Release);
+        self.window.waiting.wake();
     }
 }
 
@@ -195,6 +234,7 @@ struct Transfer {
     given: Option<Instant>,
     patience: Duration,
     waiting: Option<(Reading, Share)>,
+    window: Option<Arc<Window>>,
 }
 
 impl BlobStream {
@@ -214,8 +254,20 @@ impl BlobStream {
             given: None,
             patience: DRAINS,
             waiting: None,
+            window: None,
         };
         Self(Source::Blob(Box::new(transfer)))
+    }
+
+    /// For a reader that lets go of each chunk when it is on its way, as a connection does: the next one comes only then,
+    /// so that a peer that takes nothing holds one chunk and not as many as the connection would queue. A reader that
+    /// collects chunks would wait for ever.
+    #[must_use]
+    pub fn as_taken(mut self) -> Self {
+        if let Source::Blob(transfer) = &mut self.0 {
+            transfer.window = Some(Arc::default());
+        }
+        self
     }
 
     /// How quick a peer must be to get larger chunks: tests cannot depend on a clock.
@@ -261,8 +313,9 @@ impl Transfer {
             let share = self.waiting.take().map(|(_, share)| share);
             return Poll::Ready(Some(read.and_then(|bytes| {
                 self.advance(bytes.len())?;
+                let _taken = self.window.as_ref().map(|window| window.give(bytes.len()));
                 Ok(match share {
-                    Some(_share) => Bytes::from_owner(Counted { bytes, _share }),
+                    Some(_share) => Bytes::from_owner(Counted { bytes, _share, _taken }),
                     None => bytes,
                 })
             })));
@@ -270,13 +323,19 @@ impl Transfer {
         if self.offset == self.end {
             return Poll::Ready(None);
         }
+        if self.is_full(context) {
+            return Poll::Pending;
+        }
         self.pace();
         let rest = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
         let mut buffer = self.buffers.take(self.step.min(rest));
         let want = buffer.capacity().min(self.step).min(rest);
         match self.blob.try_read(self.offset, &mut buffer.space()[..want]) {
             Err(error) => Poll::Ready(Some(Err(error))),
-            Ok(Some(read)) => Poll::Ready(Some(self.advance(read).map(|()| buffer.filled(read)))),
+            Ok(Some(read)) => {
+                buffer._taken = self.window.as_ref().map(|window| window.give(read));
+                Poll::Ready(Some(self.advance(read).map(|()| buffer.filled(read))))
+            }
             Ok(None) => {
                 let (blob, offset) = (Arc::clone(&self.blob), self.offset);
                 let reading = Box::pin(async move { blob.read(offset, want).await });
@@ -285,6 +344,19 @@ impl Transfer {
                 self.poll(context)
             }
         }
+    }
+
+    /// Whether the reader has to let go of something first.
+    fn is_full(&self, context: &Context<'_>) -> bool {
+        let Some(window) = &self.window else { return false };
+        let rest = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
+        let full = || !window.admits(self.step.min(rest), &self.buffers);
+        if !full() {
+            return false;
+        }
+        // Asked again: what was let go before the waker was there woke nobody.
+        window.waiting.register(context.waker());
+        full()
     }
 
     /// Larger chunks for a peer that drains, smaller ones for one that does not: a slow peer's buffers wait long.

@@ -69,7 +69,7 @@ pub(super) async fn blob(cx: Cx<'_>, name: &PackageName, digest: &Digest) -> Res
             let unique = format!("packhouse-{}", cx.caller.request);
             let size = blob.size;
             let parts = multipart::byteranges(ranges, size, &unique, move |range: ByteRange| {
-                blob.stream(range.first, range.len())
+                blob.send(range.first, range.len())
             });
             Reply::new(StatusCode::PARTIAL_CONTENT)
                 .header(header::CONTENT_TYPE, &parts.content_type)
@@ -82,7 +82,7 @@ pub(super) async fn blob(cx: Cx<'_>, name: &PackageName, digest: &Digest) -> Res
 fn send(reply: Reply, blob: &Blob, first: u64, length: u64) -> Reply {
     match blob.in_memory(first, length) {
         Some(bytes) => reply.bytes(bytes),
-        None => reply.stream(length, blob.stream(first, length)),
+        None => reply.stream(length, blob.send(first, length)),
     }
 }
 

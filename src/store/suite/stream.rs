@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use crate::{
     error::{Error, Kind, Result},
@@ -108,6 +108,39 @@ async fn a_peer_that_does_not_drain_gets_small_chunks() {
     let (sizes, all, _) = drained(stream).await;
     assert_eq!(all.len(), 200_000);
     assert!(sizes.iter().all(|size| *size <= 16 * KIB));
+}
+
+/// A peer that takes nothing holds one chunk, however often the connection asks; letting go brings the next.
+#[tokio::test]
+async fn a_connection_gets_the_next_chunk_when_it_lets_go() {
+    let blob = Arc::new(Play::new(2 << 20));
+    for budget in [40 << 20, 0] {
+        let buffers = Buffers::new(budget);
+        let stream = BlobStream::of_blob(blob.clone(), 0..2 << 20, Arc::clone(&buffers)).as_taken();
+        let mut stream = stream.patient(Duration::MAX);
+        let (mut all, mut held) = (Vec::new(), Vec::new());
+        loop {
+            let chunk = match stream.next().now_or_never() {
+                Some(chunk) => chunk,
+                None => {
+                    let out: usize = held.iter().map(Bytes::len).sum();
+                    let most = if budget == 0 { 16 * KIB } else { 256 * KIB };
+                    assert!(out > 0 && out <= most && buffers.used() == out, "{out} bytes are out");
+                    let let_go = async {
+                        tokio::task::yield_now().await;
+                        all.extend(held.drain(..).flatten());
+                    };
+                    // Nobody else wakes it.
+                    let both = async { tokio::join!(stream.next(), let_go).0 };
+                    tokio::time::timeout(Duration::from_secs(60), both).await.unwrap()
+                }
+            };
+            let Some(chunk) = chunk else { break };
+            held.push(chunk.unwrap());
+        }
+        all.extend(held.into_iter().flatten());
+        assert_eq!(all, blob.bytes);
+    }
 }
 
 #[tokio::test]
