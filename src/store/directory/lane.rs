@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, oneshot},
+};
 
 use crate::error::{Error, Kind, Result};
 
@@ -51,21 +54,26 @@ struct State<W: Work> {
 }
 
 /// A queue of bytes and the worker behind it.
-pub(super) struct Lane<W: Work>(Mutex<State<W>>);
+pub(super) struct Lane<W: Work> {
+    state: Mutex<State<W>>,
+    threads: Handle,
+}
 
 impl<W: Work> Lane<W> {
-    pub(super) fn new(work: W) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+    /// A lane whose steps are done on these threads.
+    pub(super) fn new(work: W, threads: Handle) -> Arc<Self> {
+        let state = State {
             queue: VecDeque::new(),
             work: Some(work),
             running: false,
             failed: None,
             gone: Vec::new(),
-        })))
+        };
+        Arc::new(Self { state: Mutex::new(state), threads })
     }
 
     fn state(&self) -> MutexGuard<'_, State<W>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a chunk.
@@ -124,48 +132,58 @@ impl<W: Work> Lane<W> {
         state.queue.push_back(item);
         if let Some(work) = state.work.take() {
             state.running = true;
-            let lane = Arc::clone(self);
-            tokio::task::spawn_blocking(move || lane.drain(work));
+            self.step_later(work);
         }
         Ok(())
     }
 
-    fn drain(&self, mut work: W) {
-        loop {
-            let (chunks, mark) = {
-                let mut state = self.state();
-                if state.failed.is_some() {
-                    break;
-                }
-                if state.queue.is_empty() {
-                    state.work = Some(work);
-                    state.running = false;
-                    return;
-                }
-                next(&mut state.queue)
-            };
-            let done = if chunks.is_empty() { Ok(()) } else { work.take(&chunks) };
-            // The allowance is free again before anybody hears of it.
-            drop(chunks);
-            let done = match (done, &mark) {
-                (Ok(()), Some(_)) => work.mark().map(Some),
-                (done, _) => done.map(|()| None),
-            };
-            match (done, mark) {
-                (Ok(Some(answer)), Some(mark)) => {
-                    // A writer that went away does not matter.
-                    let _ = mark.send(Ok(answer));
-                }
-                (Ok(_), _) => {}
-                (Err(error), _mark) => {
-                    let why = error.cause().map_or_else(String::new, ToString::to_string);
-                    // Noted before the mark is dropped, which makes its receiver ask.
-                    self.revoke(error.kind(), &why);
-                    break;
-                }
+    fn step_later(self: &Arc<Self>, work: W) {
+        let lane = Arc::clone(self);
+        self.threads.spawn_blocking(move || lane.step(work));
+    }
+
+    /// Does one step, and the next one after those of the other lanes that wait for a thread.
+    fn step(self: &Arc<Self>, mut work: W) {
+        let (chunks, mark) = {
+            let mut state = self.state();
+            if state.failed.is_some() {
+                drop(state);
+                return self.leave(work);
+            }
+            next(&mut state.queue)
+        };
+        let done = if chunks.is_empty() { Ok(()) } else { work.take(&chunks) };
+        // The allowance is free again before anybody hears of it.
+        drop(chunks);
+        let done = match (done, &mark) {
+            (Ok(()), Some(_)) => work.mark().map(Some),
+            (done, _) => done.map(|()| None),
+        };
+        match (done, mark) {
+            (Ok(Some(answer)), Some(mark)) => {
+                // A writer that went away does not matter.
+                let _ = mark.send(Ok(answer));
+            }
+            (Ok(_), _) => {}
+            (Err(error), _mark) => {
+                let why = error.cause().map_or_else(String::new, ToString::to_string);
+                // Noted before the mark is dropped, which makes its receiver ask.
+                self.revoke(error.kind(), &why);
+                return self.leave(work);
             }
         }
-        // Closes the file, which is never synced again after a failure.
+        let mut state = self.state();
+        if state.failed.is_none() && state.queue.is_empty() {
+            state.work = Some(work);
+            state.running = false;
+            return;
+        }
+        drop(state);
+        self.step_later(work);
+    }
+
+    /// Closes the file, which is never synced again after a failure.
+    fn leave(&self, work: W) {
         drop(work);
         let mut state = self.state();
         state.running = false;
@@ -236,7 +254,7 @@ mod tests {
     fn told() -> (Arc<Lane<Told>>, Receiver<usize>, Sender<bool>) {
         let (begun, has_begun) = channel();
         let (tell, go_on) = channel();
-        (Lane::new(Told { begun, go_on }), has_begun, tell)
+        (Lane::new(Told { begun, go_on }, Handle::current()), has_begun, tell)
     }
 
     fn chunk(room: &Arc<Semaphore>, length: usize) -> Chunk {

@@ -13,6 +13,7 @@ mod lane;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod workers;
 mod writer;
 
 use std::{
@@ -31,6 +32,7 @@ use rustix::{fs::RenameFlags, io::Errno};
 use self::{
     lane::Lane,
     reader::{Inspected, OpenFile, OpenFiles},
+    workers::Workers,
     writer::{Active, Disk, Writer},
 };
 use super::{
@@ -63,6 +65,7 @@ struct Inner {
     /// Uploads of an earlier process, as long as they are neither published nor discarded.
     leftovers: Mutex<BTreeSet<PhysicalKey>>,
     health: Arc<Health>,
+    workers: Workers,
 }
 
 /// Whether the disk took the last write: when it did not, and what it said.
@@ -137,6 +140,7 @@ impl DirectoryBlobs {
             writers: Mutex::default(),
             leftovers: Mutex::new(leftovers),
             health: Arc::default(),
+            workers: Workers::start()?,
         });
         Ok(Self { inner, _lock: None })
     }
@@ -363,9 +367,11 @@ impl BlobStore for DirectoryBlobs {
         self.inner.stop_writer(key).await;
         let inner = Arc::clone(&self.inner);
         let file = blocking(move || inner.open_upload(key, offset)).await?;
-        let disk = Lane::new(Disk { file, offset, begun: offset, health: Arc::clone(&self.inner.health) });
+        let threads = self.inner.workers.handle()?;
+        let health = Arc::clone(&self.inner.health);
+        let disk = Lane::new(Disk { file, offset, begun: offset, health }, threads.clone());
         self.inner.remember_writer(key, Arc::downgrade(&disk));
-        Ok(Box::new(Writer::new(disk, hasher)))
+        Ok(Box::new(Writer::new(disk, hasher, threads)))
     }
 
     async fn publish(&self, key: PhysicalKey, size: u64) -> Result<()> {

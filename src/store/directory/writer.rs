@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::{fs::Advice, io::Errno};
-use tokio::sync::Semaphore;
+use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{
     Health,
@@ -118,8 +118,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(disk: Arc<Lane<Disk>>, hasher: Hasher) -> Self {
-        Self { disk, hash: Lane::new(Hash(hasher)), room: Arc::new(Semaphore::new(IN_FLIGHT)) }
+    pub(super) fn new(disk: Arc<Lane<Disk>>, hasher: Hasher, threads: Handle) -> Self {
+        Self { disk, hash: Lane::new(Hash(hasher), threads), room: Arc::new(Semaphore::new(IN_FLIGHT)) }
     }
 }
 
