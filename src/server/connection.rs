@@ -40,7 +40,7 @@ use crate::config::{Limits, Size};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Largest read buffer of an HTTP/1 connection; a fast upload arrives in pieces of it.
-const BUFFER: usize = 256 << 10;
+const BUFFER: usize = 128 << 10;
 
 /// What all connections of a listener share.
 pub(super) struct Shared<H> {
