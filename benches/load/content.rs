@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    rc::Rc,
+    sync::Arc,
 };
 
 use sha2::{Digest, Sha256};
@@ -37,7 +37,7 @@ pub struct Bulk {
     pub path: PathBuf,
     pub size: u64,
     pub digest: String,
-    file: Rc<File>,
+    file: Arc<File>,
 }
 
 impl Bulk {
@@ -59,7 +59,7 @@ impl Bulk {
         file.into_inner()?.sync_all()?;
         let file = File::options().read(true).write(true).open(path)?;
         let digest = hash(&file)?;
-        Ok(Self { path: path.to_owned(), size, digest, file: Rc::new(file) })
+        Ok(Self { path: path.to_owned(), size, digest, file: Arc::new(file) })
     }
 
     /// Changes it so that nobody has seen it.

@@ -1,13 +1,13 @@
 //! A request on its way out, and what is to become of its answer's body.
 
-use std::{fs::File, rc::Rc};
+use std::{fs::File, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
 /// What follows a request's head, beyond what is in its bytes.
 #[derive(Clone)]
 pub struct Body {
-    pub file: Rc<File>,
+    pub file: Arc<File>,
     pub offset: u64,
     pub length: u64,
 }

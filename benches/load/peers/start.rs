@@ -109,7 +109,9 @@ fn free() -> Result<SocketAddr> {
 }
 
 /// What differs from the defaults: the limits that a load of one caller from one address would meet.
-const LIMITS: [(&str, &str); 10] = [
+const LIMITS: [(&str, &str); 11] = [
+    // As nginx's access log is off, and the others log errors only.
+    ("PACKHOUSE_SERVER_LOG_LEVEL", "warn"),
     ("PACKHOUSE_SPACE_RESERVE", "0"),
     ("PACKHOUSE_LIMITS_SESSIONS_PER_CALLER", "100000"),
     ("PACKHOUSE_LIMITS_PENDING_PER_OWNER", "100000"),

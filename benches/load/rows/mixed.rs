@@ -1,15 +1,18 @@
 //! Reads and pushes at once.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use super::{Arena, Goal, HowOften, Phase, Place, Row, Sample, Unit, arena::measured, pushes, small};
 use crate::{
     Result,
-    client::End,
+    client::{End, Script, run},
     content::{noise, sha256},
-    peers::{Instance, Peer},
+    peers::Peer,
     scripts::{Check, Endless, Fetch, How, Manifests, Mix, Push, Unique, verify},
 };
+
+/// How long the big transfers go on before the small ones are measured.
+const BEFORE: Duration = Duration::from_millis(500);
 
 const PEERS: &[Peer] = &[Peer::Ours, Peer::Zot, Peer::Distribution, Peer::Distribution2];
 
@@ -100,41 +103,36 @@ fn mixed(arena: &mut Arena, peer: Peer, phase: Phase, of_times: bool) -> Result<
     Ok(sample)
 }
 
-/// The big transfers are cut off in the end, so the peer and its folder are of no further use.
+/// The big transfers have a thread of their own: one that moves gigabytes would itself be what a small answer waits for. They
+/// are cut off in the end, so the peer and its folder are of no further use.
 fn under_bulk(arena: &mut Arena, peer: Peer, phase: Phase) -> Result<Sample> {
     let lasts = arena.lasts(phase);
     let instance = Rc::new(arena.fresh(peer, Place::Disk)?);
     let (tag, size) = small::tagged(&instance)?;
     let bulk = arena.bulk()?;
     let path = instance.put_bulk("bench/bulk", bulk)?;
-    let script = script(&instance, &tag, size, &path, bulk);
-    let (tally, mut sample) = measured(&instance, 10, &mut { script }, End::Cut(lasts))?;
+    let target = &instance.target;
+    let (body, source, length) = (bulk.body(), path.as_str(), bulk.size);
+    let moved: Result<_> = std::thread::scope(|scope| {
+        let moving = scope.spawn(move || {
+            let parts: Vec<Box<dyn Script>> = vec![
+                Box::new(Fetch::new(6, vec![(target.get(source), length)], false)),
+                Box::new(Endless::new(target, "bench/endless", body, WRITE, 6)),
+            ];
+            let mut script = Mix::new(6, parts, |at, _| usize::from(at >= 4));
+            let moved = run(target, 6, &mut script, End::Cut(lasts + BEFORE));
+            moved.map(|tally| (tally.received + tally.sent) as f64).map_err(|error| error.to_string())
+        });
+        std::thread::sleep(BEFORE);
+        let mut script = Fetch::new(4, vec![(target.get(&tag), size)], false).of_kind(READ);
+        let small = measured(&instance, 4, &mut script, End::Cut(lasts));
+        let moved = moving.join().map_err(|_| "the thread of the big transfers ended badly")??;
+        small.map(|small| (small, moved))
+    });
+    let ((tally, mut sample), bytes) = moved?;
     (sample.p50, sample.p99) = (tally.quantile(&[READ], 0.5), tally.quantile(&[READ], 0.99));
     sample.value = sample.p99.ok_or("nothing was read")?;
-    sample.bytes = (tally.received + tally.sent) as f64;
-    verify(&instance.target, &[Check { path, digest: bulk.digest.clone() }])?;
+    sample.bytes = bytes;
+    verify(target, &[Check { path, digest: bulk.digest.clone() }])?;
     Ok(sample)
-}
-
-fn script<'a>(
-    instance: &'a Instance,
-    tag: &str,
-    size: u64,
-    path: &str,
-    bulk: &crate::content::Bulk,
-) -> Mix<'a> {
-    let target = &instance.target;
-    Mix::new(
-        10,
-        vec![
-            Box::new(Fetch::new(10, vec![(target.get(tag), size)], false).of_kind(READ)),
-            Box::new(Fetch::new(10, vec![(target.get(path), bulk.size)], false).of_kind(WRITE)),
-            Box::new(Endless::new(target, "bench/endless", bulk.body(), WRITE, 10)),
-        ],
-        |at, _| match at {
-            0..4 => 0,
-            4..8 => 1,
-            _ => 2,
-        },
-    )
 }
