@@ -97,6 +97,9 @@ fn decided_among(users: usize) -> (AllocationInfo, AllocationInfo) {
     (decide(), decide())
 }
 
+/// Bytes by which two decisions may differ though nothing grows.
+const TEXTS: u64 = 64;
+
 #[test]
 fn what_a_decision_allocates_does_not_grow_with_the_installation() {
     let (few_first, few) = decided_among(FEW);
@@ -105,7 +108,19 @@ fn what_a_decision_allocates_does_not_grow_with_the_installation() {
     for (few, many) in [(few_first, many_first), (few, many)] {
         assert!(few.count_total > 0, "the allocations are counted");
         assert_eq!(few.count_total, many.count_total, "allocations");
-        assert_eq!(few.bytes_total, many.bytes_total, "bytes");
-        assert_eq!(few.bytes_max, many.bytes_max, "bytes at once");
+        // Numbers drawn by lot, and their texts, are some bytes longer or shorter.
+        let alike = |few: u64, many: u64| few.abs_diff(many) <= TEXTS;
+        assert!(
+            alike(few.bytes_total, many.bytes_total),
+            "bytes: {} and {}",
+            few.bytes_total,
+            many.bytes_total
+        );
+        assert!(
+            alike(few.bytes_max, many.bytes_max),
+            "bytes at once: {} and {}",
+            few.bytes_max,
+            many.bytes_max
+        );
     }
 }
