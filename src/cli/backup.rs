@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 
-use super::{Place, admin};
+use super::{Place, admin, serve};
 use crate::{
     adapter::control::Command,
     error::Result,
@@ -134,9 +134,12 @@ fn restored(options: &Restore) -> Result<backup::Checked> {
     let (found, verb) = if options.check {
         (backup::check(&options.folder, &admin::complain)?, "is good")
     } else {
-        let data = options.place.load()?.server.data;
+        let config = options.place.load()?;
         let damaged = if options.skip_damaged { Damaged::LeaveOut } else { Damaged::Refuse };
-        (backup::restore(&options.folder, &data, damaged, &admin::complain)?, "is restored")
+        let found = backup::restore(&options.folder, &config.server.data, damaged, &admin::complain)?;
+        // A restart of the daemon would do without: a session is looked after when it is used. But then a check finds it.
+        serve::runtime()?.block_on(serve::open(&config)?.restart_lost_uploads())?;
+        (found, "is restored")
     };
     admin::complain(&format!(
         "{} {verb}: {} blobs and {} metadata files, {} bytes, every digest compared; taken {}; {:.1} s",

@@ -300,6 +300,30 @@ impl Registry {
         }
         Ok(leftovers.len())
     }
+
+    /// Begins the sessions again whose bytes are not there, as the next request on each would: of a folder that was just
+    /// restored, since no backup holds what was still being uploaded. Says how many there were.
+    pub async fn restart_lost_uploads(&self) -> Result<usize> {
+        let mut lost = 0;
+        let mut after = None;
+        loop {
+            let page = self.meta.scan(&UploadRecord::all(), after.as_ref(), 256).await?;
+            for (key, value) in &page {
+                let record = UploadRecord::decode_at(key, value)?;
+                let Held::File(file) = record.held else { continue };
+                if self.upload_holds(file, &record).await?.is_some_and(|held| held < record.offset) {
+                    let mut batch = Batch::new();
+                    batch.replace(Some(&record), Some(&record.begun_again()));
+                    self.meta.commit(batch).await.map_err(failed)?;
+                    lost += 1;
+                }
+            }
+            if page.len() < 256 {
+                return Ok(lost);
+            }
+            after = page.last().map(|(key, _)| key.clone());
+        }
+    }
 }
 
 impl Receiver {

@@ -98,6 +98,22 @@ fn what_was_acknowledged_before_a_backup_began_is_in_it() {
 }
 
 #[test]
+fn an_upload_under_way_begins_again_in_a_restored_folder() {
+    let (server, folder) = small();
+    let into = folder.path().join("b");
+    let client = server.signed_in("ada");
+    let begun = client.post("/v2/ada/app/blobs/uploads/", b"").expect(202);
+    let sent = client.patch(begun.header("location").unwrap(), &[], &noise(900, 50_000)).expect(202);
+    server.admin_ok(&["backup", text(&into)]);
+    server.kill();
+    let restored = restored(&into);
+    restored.is_sound();
+    let place = sent.header("location").unwrap().split('?').next().unwrap();
+    let found = client.at(&restored.address).get(place).expect(204);
+    assert_eq!(found.header("range"), Some("0-0"));
+}
+
+#[test]
 fn a_second_backup_takes_what_is_new_and_leaves_the_first_alone() {
     let (server, folder) = small();
     let into = folder.path().join("b");
