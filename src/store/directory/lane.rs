@@ -173,7 +173,12 @@ impl<W: Work> Lane<W> {
             }
         }
         let mut state = self.state();
-        if state.failed.is_none() && state.queue.is_empty() {
+        if state.failed.is_some() {
+            // Stopped meanwhile: whoever waits for it does not wait for the others' steps too.
+            drop(state);
+            return self.leave(work);
+        }
+        if state.queue.is_empty() {
             state.work = Some(work);
             state.running = false;
             return;

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// How many there are: as many syncs as are worth doing at once on one disk.
 const THREADS: usize = 32;
 
-/// By how much they step back, in steps of nice(2).
+/// By how much they step back behind the thread that starts them, in steps of nice(2).
 const NICE: i32 = 5;
 
 /// The threads. They start when they are needed and go when they are not.
@@ -19,12 +19,14 @@ pub(super) struct Workers(Option<Runtime>);
 
 impl Workers {
     pub(super) fn start() -> Result<Self> {
+        // Read once: a thread begins as nice as the one that starts it, which may be one of these.
+        let base = rustix::process::getpriority_process(None).unwrap_or(0);
         let runtime = Builder::new_current_thread()
             .max_blocking_threads(THREADS)
             .thread_name("upload")
-            .on_thread_start(|| {
+            .on_thread_start(move || {
                 // On Linux this is the thread's own. Refused, it works all the same, only not as politely.
-                if let Err(cause) = rustix::process::nice(NICE) {
+                if let Err(cause) = rustix::process::setpriority_process(None, base + NICE) {
                     tracing::debug!(%cause, "an upload thread keeps its priority");
                 }
             })
