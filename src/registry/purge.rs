@@ -139,16 +139,15 @@ impl Registry {
         Ok(self.commit_job(batch).await? == Outcome::Done)
     }
 
-    /// Expects that no index names a manifest, live or restorable: an index never comes back to less than it had. `None`:
-    /// one does. It was deleted no later than its manifests, give or take a request's time, so it goes about now too.
+    /// Expects that no deleted index names a manifest: an index never comes back to less than it had. `None`: one does. It
+    /// was deleted no later than its manifests, give or take a request's time, so it goes about now too. A live index that
+    /// names what is deleted names it as a blob, and needs no manifest.
     async fn expect_unnamed(&self, batch: &mut Batch, old: &ManifestRecord) -> Result<Option<()>> {
-        for hold in [Hold::Child, Hold::HeldChild] {
-            let parents = edges_in(&old.digest, hold, old.owner, old.package);
-            if self.meta.any(&parents).await? {
-                return Ok(None);
-            }
-            batch.expect_prefix(parents, Prefix::Empty, BlobRecord::key_of(&old.digest));
+        let parents = edges_in(&old.digest, Hold::HeldChild, old.owner, old.package);
+        if self.meta.any(&parents).await? {
+            return Ok(None);
         }
+        batch.expect_prefix(parents, Prefix::Empty, BlobRecord::key_of(&old.digest));
         Ok(Some(()))
     }
 

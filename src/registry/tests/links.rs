@@ -7,7 +7,7 @@ use super::{
     invariants,
 };
 use crate::{
-    auth::{Delete, Pull, Restore},
+    auth::{Caller, Delete, Pull, Restore},
     error::{Kind, Reason, Result},
     model::{Digest, Reference},
     registry::{Settings, Sparse},
@@ -71,6 +71,28 @@ async fn a_child_known_as_a_blob_first_is_not_deleted_under_its_index() {
         tidy(&world);
         assert!(reads_blob(&world, &child).await);
     }
+}
+
+/// A manifest that was deleted before an index named its bytes goes when its time is over, the index or not.
+#[tokio::test]
+async fn a_deleted_manifest_goes_though_a_live_index_has_its_bytes() {
+    let config = noise(1, 40);
+    let child = image(&config, &[]);
+    let index = index(&[&child]);
+    let world = world(Sparse::Indexes, &[&config, &child, &index]).await;
+    world.push(APP, &config).await.unwrap();
+    world.put(APP, &child, None).await.unwrap();
+    delete(&world, &child).await.unwrap();
+    world.push(APP, &child).await.unwrap();
+    world.put(APP, &index, Some("all")).await.unwrap();
+    let later = world.at.plus_seconds(world.settings.keep_deleted + 1);
+    let job = Caller::operator(later, "test".into());
+    assert_eq!(world.registry.purge_deleted(&job, 100).await.unwrap(), 1);
+    let grant = world.grant::<Restore>(APP).await.unwrap();
+    let gone = world.registry.restore_manifest(&grant, &Digest::sha256(&child)).await.unwrap_err();
+    assert!(matches!(gone.kind(), Kind::NotFound(_)), "{gone}");
+    assert!(reads_blob(&world, &child).await);
+    tidy(&world);
 }
 
 /// What waits for a blob has it when a manifest that holds it is restored, also who waits for two of them.
