@@ -94,7 +94,9 @@ impl Registry {
         at: Timestamp,
     ) -> Result<Settled> {
         let (quarantine, settled) = match (damage, blob.quarantine) {
-            (None, None) | (Some(_), Some(_)) => return Ok(Settled::Same),
+            (None, None) => return Ok(Settled::Same),
+            (Some(damage), Some(known)) if damage == known.damage => return Ok(Settled::Same),
+            (Some(damage), Some(known)) => (Some(Quarantine { damage, ..known }), Settled::Same),
             (Some(damage), None) => (Some(Quarantine { since: at, damage }), Settled::Quarantined(damage)),
             (None, Some(_)) => (None, Settled::Healed),
         };
