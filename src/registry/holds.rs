@@ -187,8 +187,10 @@ impl Registry {
                 }
             }
             if changed.len() > ARRIVALS {
-                let text =
-                    format!("more than {ARRIVALS} manifests of this repository wait for what this one holds");
+                let text = format!(
+                    "more than {ARRIVALS} manifests of this repository wait for what this one holds; \
+                     push its blobs again first"
+                );
                 return Err(Error::invalid(What::Manifest, text));
             }
         }

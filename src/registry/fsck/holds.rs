@@ -116,14 +116,14 @@ impl Check<'_> {
         let stored = self.view.get(&at).await?;
         let Some(record) = &stored else {
             return self
-                .stray(key, value, digest, package, by, None, "there is no manifest that has it")
+                .stray(key, value, digest, hold, package, by, None, "there is no manifest that has it")
                 .await;
         };
         // A manifest that cannot be read is a finding of its own, and must not lose what it holds.
         let Ok(manifest) = ManifestRecord::decode(package, *by, record) else { return Ok(()) };
         if !manifest.index().contains(key) {
             let text = "its manifest says otherwise";
-            return self.stray(key, value, digest, package, by, stored, text).await;
+            return self.stray(key, value, digest, hold, package, by, stored, text).await;
         }
         let child = matches!(hold, Hold::Child | Hold::HeldChild);
         // A child held as a blob need not be a manifest too.
@@ -162,6 +162,7 @@ impl Check<'_> {
         key: &Key,
         value: &Bytes,
         digest: &Digest,
+        hold: Hold,
         package: PackageId,
         by: &Digest,
         stored: Option<Bytes>,
@@ -181,7 +182,12 @@ impl Check<'_> {
             batch.expect_absent(body);
         }
         batch.delete(key.clone());
-        self.let_go(&mut batch, digest, package).await?;
+        if matches!(hold, Hold::Live | Hold::Held) {
+            self.let_go(&mut batch, digest, package).await?;
+        } else {
+            // That of a child was no right to a blob, and a lease is one.
+            batch.put(review_key(self.at, digest), Bytes::new());
+        }
         self.add(found.mended_by(batch));
         Ok(())
     }
