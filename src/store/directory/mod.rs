@@ -367,7 +367,7 @@ impl BlobStore for DirectoryBlobs {
         self.inner.stop_writer(key).await;
         let inner = Arc::clone(&self.inner);
         let file = blocking(move || inner.open_upload(key, offset)).await?;
-        let threads = self.inner.workers.handle()?;
+        let threads = self.inner.workers.threads();
         let health = Arc::clone(&self.inner.health);
         let disk = Lane::new(Disk { file, offset, begun: offset, health }, threads.clone());
         self.inner.remember_writer(key, Arc::downgrade(&disk));

@@ -15,7 +15,11 @@ const THREADS: usize = 32;
 const NICE: i32 = 5;
 
 /// The threads. They start when they are needed and go when they are not.
-pub(super) struct Workers(Option<Runtime>);
+pub(super) struct Workers {
+    threads: Handle,
+    /// There until the end.
+    runtime: Option<Runtime>,
+}
 
 impl Workers {
     pub(super) fn start() -> Result<Self> {
@@ -32,20 +36,19 @@ impl Workers {
             })
             .build()
             .map_err(Error::internal)?;
-        Ok(Self(Some(runtime)))
+        Ok(Self { threads: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
-    /// A handle for spawning; `None` once they are stopping.
-    pub(super) fn handle(&self) -> Result<Handle> {
-        let runtime = self.0.as_ref().ok_or_else(|| Error::internal("the upload threads are stopping"))?;
-        Ok(runtime.handle().clone())
+    /// What spawns on them.
+    pub(super) fn threads(&self) -> Handle {
+        self.threads.clone()
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
         // Dropped wherever the store is, also inside another runtime, where waiting is not allowed.
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
