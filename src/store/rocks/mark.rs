@@ -3,7 +3,8 @@
 //! A power cut leaves a torn end of the log, and damage in the midst of what was synced looks the same to RocksDB, which
 //! drops all that follows either. So the committer notes, now and then after a sync and when it closes, the number of the
 //! last change that was synced. A database that ends before it has lost what was acknowledged, and is not opened as if
-//! nothing had happened. What came after the last note is not watched over.
+//! nothing had happened. What came after the last note is not watched over; nor is damage behind a flush that came after it,
+//! for the flush itself says how far the database goes. And RocksDB has dropped what lay behind the damage when this refuses.
 
 use std::{io::Write as _, path::Path};
 
