@@ -20,6 +20,10 @@ use tokio::time::{Instant, Sleep};
 use super::room::Room;
 use crate::error::{Error, Kind, Result, What};
 
+/// Bytes that are read at most before other connections have their turn: a client that writes faster than they are used
+/// would else hold a worker for milliseconds.
+const TURN: u64 = 1 << 20;
+
 /// Bytes as they arrive.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
 
@@ -80,6 +84,8 @@ pub struct Body {
     /// All waits before it.
     waited: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Bytes read since others had their turn.
+    turn: u64,
     /// It broke: nothing more comes, and nobody waits for the rest.
     failed: bool,
     leftover: Leftover,
@@ -103,6 +109,7 @@ impl Body {
             since,
             waited,
             deadline,
+            turn: 0,
             failed: false,
             leftover,
             room: None,
@@ -212,10 +219,18 @@ impl Body {
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        if self.turn >= TURN {
+            self.turn = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
             match Pin::new(incoming).poll_frame(cx) {
-                Poll::Pending => return self.poll_deadline(cx).map(|error| Some(Err(error))),
+                Poll::Pending => {
+                    self.turn = 0;
+                    return self.poll_deadline(cx).map(|error| Some(Err(error)));
+                }
                 Poll::Ready(None) => return Poll::Ready(None),
                 // A connection that breaks in the middle of a body: the client is gone, nobody reads the answer.
                 Poll::Ready(Some(Err(cause))) => {
@@ -227,6 +242,7 @@ impl Body {
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
+                        self.turn += data.len() as u64;
                         return Poll::Ready(Some(self.arrived(data.len()).map(|()| data)));
                     }
                 }

@@ -9,4 +9,4 @@ pub mod reply;
 pub mod room;
 
 pub use body::{Body, ByteStream, Leftover, Pace};
-pub use reply::{Content, Reply, Site};
+pub use reply::{Content, FilePart, Reply, Site};

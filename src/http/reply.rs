@@ -1,5 +1,7 @@
 //! Answers, and what a kind of failure is in HTTP.
 
+use std::{fs::File, sync::Arc};
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -24,6 +26,21 @@ pub enum Content {
     Bytes(Bytes),
     /// Streamed; the length is known.
     Stream(u64, ByteStream),
+    /// A part of a file.
+    File(FilePart),
+}
+
+/// Bytes of an open file that never change, and another way to them.
+pub struct FilePart {
+    /// The file.
+    pub file: Arc<File>,
+    /// Where in it the part begins.
+    pub first: u64,
+    /// How long it is.
+    pub length: u64,
+    /// Reads so many bytes from an offset on, waiting for the disk where it must: for connections that take no files, and for
+    /// what is not in memory.
+    pub read: Box<dyn Fn(u64, u64) -> ByteStream + Send>,
 }
 
 /// An answer.
@@ -77,6 +94,13 @@ impl Reply {
     #[must_use]
     pub fn stream(mut self, length: u64, body: ByteStream) -> Self {
         self.content = Content::Stream(length, body);
+        self
+    }
+
+    /// Sets a part of a file as the body.
+    #[must_use]
+    pub fn file(mut self, part: FilePart) -> Self {
+        self.content = Content::File(part);
         self
     }
 }

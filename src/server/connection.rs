@@ -19,7 +19,7 @@ use hyper_util::{
     server::graceful::GracefulConnection,
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt},
     net::TcpStream,
     time::{Instant, timeout_at},
 };
@@ -30,6 +30,7 @@ use super::{
     metrics::Metrics,
     pipeline::{Link, Serve},
     pulse::{Overdue, Patience, Pulse},
+    sendfile::Sink,
     stall::Streams,
     tasks::{Phase, Stop},
     tls::Tls,
@@ -88,9 +89,9 @@ impl<H: Serve> Shared<H> {
     }
 
     /// Finds out the protocol and speaks it.
-    async fn drive<S>(self: Arc<Self>, mut stream: S, link: Link, mut stop: Stop)
+    async fn drive<S>(self: Arc<Self>, mut stream: S, mut link: Link, mut stop: Stop)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Sink + Send + 'static,
     {
         let deadline = Instant::now() + self.patience.first_request;
         let told = tokio::select! {
@@ -104,7 +105,9 @@ impl<H: Serve> Shared<H> {
             Err(_elapsed) => return self.metrics.overdue("head"),
         };
         let framing = if is_http2 { Framing::http2() } else { Framing::http1() };
-        let wire = Wire::new(stream, ahead, framing, link.pulse.clone(), self.wire);
+        // HTTP/2 puts its frames around every piece, and many answers side by side.
+        link.spans = (S::SENDS_FILES && !is_http2).then(Arc::default);
+        let wire = Wire::new(stream, ahead, framing, link.pulse.clone(), self.wire, link.spans.clone());
         let link = Arc::new(link);
         let pulse = link.pulse.clone();
         // The service owns what its requests need: HTTP/2 streams run in tasks of their own.

@@ -25,7 +25,11 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{framing::Framing, pulse::Pulse};
+use super::{
+    framing::Framing,
+    pulse::Pulse,
+    sendfile::{self, Sink, Spans},
+};
 
 /// A client that was sending and has been quiet for so long after our FIN is not going to send on.
 const QUIET: Duration = Duration::from_secs(5);
@@ -54,6 +58,8 @@ pub(super) struct Wire<S> {
     framing: Framing,
     pulse: Arc<Pulse>,
     patience: WirePatience,
+    /// What it sends out of files.
+    spans: Option<Arc<Spans>>,
     /// Set while a write is stuck.
     stuck: Option<Pin<Box<Sleep>>>,
     /// The client has sent its last byte.
@@ -75,8 +81,10 @@ impl<S> Wire<S> {
         framing: Framing,
         pulse: Arc<Pulse>,
         patience: WirePatience,
+        spans: Option<Arc<Spans>>,
     ) -> Self {
-        Self { inner, ahead, framing, pulse, patience, stuck: None, ended: false, closing: Closing::Open }
+        let (stuck, ended, closing) = (None, false, Closing::Open);
+        Self { inner, ahead, framing, pulse, patience, spans, stuck, ended, closing }
     }
 
     /// Passes on the result of a write, unless writes have been stuck for too long.
@@ -112,10 +120,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write(cx, data);
-        self.watched(cx, result)
+impl<S: Sink> AsyncWrite for Wire<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(data)])
     }
 
     fn poll_write_vectored(
@@ -123,7 +130,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, data);
+        let result = match sendfile::poll_write(self.spans.as_deref(), &self.inner, data, cx) {
+            Some(result) => result,
+            None => Pin::new(&mut self.inner).poll_write_vectored(cx, data),
+        };
         self.watched(cx, result)
     }
 
@@ -132,6 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        sendfile::settle(self.spans.as_deref())?;
         let result = Pin::new(&mut self.inner).poll_flush(cx);
         self.watched(cx, result)
     }

@@ -214,7 +214,7 @@ fn admit<H: Serve>(
         }
     };
     let local = stream.local_addr().unwrap_or(local);
-    let link = Link { peer, local, tls: shared.tls.is_some(), pulse: Arc::new(Pulse::new()) };
+    let link = Link { peer, local, tls: shared.tls.is_some(), pulse: Arc::new(Pulse::new()), spans: None };
     let (shared, stop) = (shared.clone(), stop.clone());
     tasks::spawn(async move {
         shared.serve(stream, link, stop).await;

@@ -336,7 +336,7 @@ impl Serve for Page {
             },
             _ => (StatusCode::NOT_FOUND, "see /metrics\n".to_owned()),
         };
-        let mut response = Response::new(Outgoing::new(Content::Bytes(text.into()), None));
+        let mut response = Response::new(Outgoing::new(Content::Bytes(text.into()), None, None));
         *response.status_mut() = status;
         let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -19,6 +19,7 @@ mod outgoing;
 mod pipeline;
 mod probe;
 mod pulse;
+mod sendfile;
 mod stall;
 mod tasks;
 mod tls;

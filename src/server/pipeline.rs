@@ -25,6 +25,7 @@ use super::{
     outgoing::Outgoing,
     probe::Probe,
     pulse::Pulse,
+    sendfile::Spans,
     tasks,
 };
 use crate::{
@@ -74,6 +75,8 @@ pub(super) struct Link {
     /// Whether it is encrypted.
     pub(super) tls: bool,
     pub(super) pulse: Arc<Pulse>,
+    /// What it sends out of files; `None` where it cannot.
+    pub(super) spans: Option<Arc<Spans>>,
 }
 
 /// A request's head, with what the server knows about it.
@@ -252,7 +255,7 @@ impl Serve for Pipeline {
         }
         reply = reply.header(header::HeaderName::from_static("x-request-id"), &id);
         flight.answered(reply.status);
-        respond(reply, is_head, version, flight)
+        respond(reply, is_head, version, flight, link.spans.as_ref())
     }
 }
 
@@ -288,12 +291,19 @@ fn settle_body(leftover: &Leftover, length: Option<u64>, waits: bool) -> Connect
 }
 
 /// Makes hyper's answer of ours.
-fn respond(reply: Reply, is_head: bool, version: Version, mut flight: Flight) -> Response<Outgoing> {
+fn respond(
+    reply: Reply,
+    is_head: bool,
+    version: Version,
+    mut flight: Flight,
+    spans: Option<&Arc<Spans>>,
+) -> Response<Outgoing> {
     let Reply { status, mut headers, content } = reply;
     let length = match &content {
         Content::Empty => 0,
         Content::Bytes(bytes) => bytes.len() as u64,
         Content::Stream(length, _) => *length,
+        Content::File(part) => part.length,
     };
     // RFC 9110 §8.6: never with 1xx and 204; a 304 has the length of what it stands for, if anybody said it.
     let may_have_length = !status.is_informational() && status != StatusCode::NO_CONTENT;
@@ -313,7 +323,7 @@ fn respond(reply: Reply, is_head: bool, version: Version, mut flight: Flight) ->
     if matches!(content, Content::Empty) {
         flight.complete();
     }
-    let mut response = Response::new(Outgoing::new(content, Some(flight)));
+    let mut response = Response::new(Outgoing::new(content, Some(flight), spans));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response

@@ -1,6 +1,6 @@
 //! The blob half of the store: immutable bytes under opaque physical keys.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs::File, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -121,4 +121,9 @@ pub trait OpenBlob: Send + Sync {
 
     /// Reads at most `length` bytes from `offset` on, waiting for the disk on the blocking pool.
     async fn read(&self, offset: u64, length: usize) -> Result<Bytes>;
+
+    /// The file that holds exactly these bytes, where there is one that the kernel may send by itself.
+    fn file(&self) -> Option<Arc<File>> {
+        None
+    }
 }

@@ -15,7 +15,7 @@ use crate::{
     auth::{Pull, Push},
     error::{Error, Kind, Result},
     http::{
-        Reply, conditional, multipart,
+        FilePart, Reply, conditional, multipart,
         query::encode,
         range::{self, ByteRange},
     },
@@ -80,10 +80,13 @@ pub(super) async fn blob(cx: Cx<'_>, name: &PackageName, digest: &Digest) -> Res
 }
 
 fn send(reply: Reply, blob: &Blob, first: u64, length: u64) -> Reply {
-    match blob.in_memory(first, length) {
-        Some(bytes) => reply.bytes(bytes),
-        None => reply.stream(length, blob.send(first, length)),
+    if let Some(bytes) = blob.in_memory(first, length) {
+        return reply.bytes(bytes);
     }
+    let Some(file) = blob.file() else { return reply.stream(length, blob.send(first, length)) };
+    let blob = blob.clone();
+    let read = Box::new(move |first, length| blob.send(first, length));
+    reply.file(FilePart { file, first, length, read })
 }
 
 /// Ranges hold for the content the client has in mind: `If-Range` with another digest asks for the whole.

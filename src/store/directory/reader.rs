@@ -88,6 +88,10 @@ impl OpenBlob for OpenFile {
         let file = Arc::clone(&self.file);
         blocking(move || fill(&file, offset, length).map_err(read_failure)).await
     }
+
+    fn file(&self) -> Option<Arc<File>> {
+        Some(Arc::clone(&self.file))
+    }
 }
 
 /// Tells what the medium says of these bytes from what is wrong elsewhere: with the process, or with the whole disk.
