@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Result, What};
 
 /// Bytes that are read at most before other connections have their turn: a client that writes faster than they are used
 /// would else hold a worker for milliseconds.
-const TURN: u64 = 1 << 20;
+const TURN: u64 = 4 << 20;
 
 /// Bytes as they arrive.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;

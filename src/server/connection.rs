@@ -26,6 +26,7 @@ use tokio::{
 
 use super::{
     framing::Framing,
+    lanes::Lanes,
     linger::{Wire, WirePatience},
     metrics::Metrics,
     pipeline::{Link, Serve},
@@ -53,10 +54,18 @@ pub(super) struct Shared<H> {
     patience: Patience,
     wire: WirePatience,
     handshake: Duration,
+    /// Where large bodies move; `None` where there are none.
+    lanes: Option<Lanes>,
 }
 
 impl<H: Serve> Shared<H> {
-    pub(super) fn new(handler: H, tls: Option<Arc<Tls>>, metrics: Arc<Metrics>, limits: &Limits) -> Self {
+    pub(super) fn new(
+        handler: H,
+        tls: Option<Arc<Tls>>,
+        metrics: Arc<Metrics>,
+        limits: &Limits,
+        lanes: Option<Lanes>,
+    ) -> Self {
         let patience = Patience {
             first_request: limits.first_request_time.0,
             header: limits.header_time.0,
@@ -64,7 +73,8 @@ impl<H: Serve> Shared<H> {
         };
         let wire = WirePatience { write: limits.write_idle_time.0, linger: limits.linger_time.0 };
         let handshake = limits.handshake_time.0;
-        Self { handler, tls, metrics, http1: http1(limits), http2: http2(limits), patience, wire, handshake }
+        let (http1, http2) = (http1(limits), http2(limits));
+        Self { handler, tls, metrics, http1, http2, patience, wire, handshake, lanes }
     }
 
     /// Serves a connection to its end.
@@ -119,14 +129,25 @@ impl<H: Serve> Shared<H> {
 
         let wire = TokioIo::new(wire);
         if is_http2 {
-            Box::pin(self.supervise(self.http2.serve_connection(wire, service), &pulse, stop)).await;
+            // Its streams are tasks of their own, large and small beside each other.
+            Box::pin(self.clone().supervise(self.http2.serve_connection(wire, service), pulse, stop)).await;
         } else {
-            Box::pin(self.supervise(self.http1.serve_connection(wire, service), &pulse, stop)).await;
+            let connection = self.http1.serve_connection(wire, service);
+            let served = Box::pin(self.clone().supervise(connection, pulse.clone(), stop));
+            match &self.lanes {
+                Some(lanes) => lanes.run(served, &pulse).await,
+                None => served.await,
+            }
         }
     }
 
     /// Runs a connection until it ends, is overdue, or the daemon stops.
-    async fn supervise<C: GracefulConnection>(&self, connection: C, pulse: &Pulse, mut stop: Stop) {
+    async fn supervise<C: GracefulConnection>(
+        self: Arc<Self>,
+        connection: C,
+        pulse: Arc<Pulse>,
+        mut stop: Stop,
+    ) {
         let mut connection = pin!(connection);
         let mut clock = Clock::new(self.patience);
         let mut closing = stop.clone();
@@ -134,7 +155,7 @@ impl<H: Serve> Shared<H> {
             // In this order: the connection moves first, then its deadlines are judged by what it did.
             biased;
             _ended = connection.as_mut() => return,
-            overdue = std::future::poll_fn(|cx| clock.poll_overdue(pulse, cx)) => Some(overdue),
+            overdue = std::future::poll_fn(|cx| clock.poll_overdue(&pulse, cx)) => Some(overdue),
             () = stop.reached(Phase::Draining) => None,
         };
         match overdue {

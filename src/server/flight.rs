@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::{metrics::Metrics, pulse::Pulse};
+use super::{lanes, metrics::Metrics, pulse::Pulse};
 use crate::{auth::Caller, error::Error, http::Leftover};
 
 /// Most of a path or an error that is written to the log, in bytes.
@@ -51,6 +51,7 @@ pub(super) struct Flight {
     status: Option<StatusCode>,
     sent: u64,
     complete: bool,
+    bulk: bool,
     body: Leftover,
     metrics: Arc<Metrics>,
     pulse: Arc<Pulse>,
@@ -60,12 +61,20 @@ impl Flight {
     /// Begins. The pulse has counted the request already.
     pub(super) fn new(record: Record, body: Leftover, metrics: Arc<Metrics>, pulse: Arc<Pulse>) -> Self {
         metrics.in_flight.inc();
-        let (status, sent, complete) = (None, 0, false);
-        Self { record, began: Instant::now(), status, sent, complete, body, metrics, pulse }
+        let (status, sent, complete, bulk) = (None, 0, false, false);
+        Self { record, began: Instant::now(), status, sent, complete, bulk, body, metrics, pulse }
     }
 
     pub(super) fn record(&mut self) -> &mut Record {
         &mut self.record
+    }
+
+    /// It has a body of so many bytes, or of an unknown number: a large one makes its connection one of the bulk lane.
+    pub(super) fn carries(&mut self, length: Option<u64>) {
+        if !self.bulk && length.is_none_or(|length| length >= lanes::LARGE) {
+            self.bulk = true;
+            self.pulse.bulk_began();
+        }
     }
 
     /// The answer begins.
@@ -92,6 +101,9 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
+        if self.bulk {
+            self.pulse.bulk_ended();
+        }
         self.pulse.request_ended();
         self.metrics.in_flight.dec();
         let took = self.began.elapsed();

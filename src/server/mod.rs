@@ -10,6 +10,7 @@ mod dispatch;
 mod expiry;
 mod flight;
 mod framing;
+mod lanes;
 mod limits;
 mod linger;
 mod listen;
@@ -34,6 +35,7 @@ use tokio::{
 
 use self::{
     connection::Shared,
+    lanes::Lanes,
     listen::Door,
     metrics::Page,
     pipeline::{Pipeline, Serve},
@@ -170,7 +172,8 @@ impl Start<'_> {
         let exempt = self.config.server.trusted_proxies.clone();
         let door = Door::new(limits, listen::file_limit(), exempt, self.metrics.clone());
         let pipeline = Pipeline::new(self.config, parts, self.metrics.clone(), self.probe())?;
-        self.accept(listeners, Shared::new(pipeline, tls, self.metrics.clone(), limits), door);
+        let shared = Shared::new(pipeline, tls, self.metrics.clone(), limits, Some(Lanes::start()?));
+        self.accept(listeners, shared, door);
         Ok(())
     }
 
@@ -182,7 +185,7 @@ impl Start<'_> {
         let door = Door::new(&limits, u64::MAX, Vec::new(), unseen.clone());
         let (metrics, reserve) = (self.metrics.clone(), self.config.space.reserve.0);
         let page = Page { metrics, registry, probe: self.probe(), reserve };
-        self.accept(vec![listener], Shared::new(page, None, unseen, &limits), door);
+        self.accept(vec![listener], Shared::new(page, None, unseen, &limits, None), door);
         Ok(())
     }
 

@@ -27,7 +27,7 @@ const READ: u64 = 4 << 20;
 
 /// Bytes that a connection moves at most before others have their turn. A reader that keeps up would else hold a worker for
 /// milliseconds, with small answers waiting behind it.
-const TURN: u64 = 1 << 20;
+const TURN: u64 = 4 << 20;
 
 /// An answer's body. When the last byte was handed over, or it is dropped before that, the request's [`Flight`] ends.
 #[derive(Default)]

@@ -246,6 +246,7 @@ impl Serve for Pipeline {
         let id = record.id.clone();
         let mut flight = Flight::new(record, leftover.clone(), self.metrics.clone(), link.pulse.clone());
 
+        flight.carries(length);
         let mut reply = self.reply(parts, mixed, link, body, flight.record()).await;
         if !is_head {
             reply = self.within_budget(reply).await;
@@ -322,6 +323,8 @@ fn respond(
     let content = if bare { Content::Empty } else { content };
     if matches!(content, Content::Empty) {
         flight.complete();
+    } else {
+        flight.carries(Some(length));
     }
     let mut response = Response::new(Outgoing::new(content, Some(flight), spans));
     *response.status_mut() = status;

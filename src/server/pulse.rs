@@ -19,6 +19,7 @@ pub struct Pulse {
     mixed: AtomicU32,
     requests: AtomicU32,
     flying: AtomicU32,
+    bulk: AtomicU32,
     idle_since: AtomicU64,
 }
 
@@ -47,12 +48,28 @@ impl Pulse {
             mixed: AtomicU32::new(0),
             requests: AtomicU32::new(0),
             flying: AtomicU32::new(0),
+            bulk: AtomicU32::new(0),
             idle_since: AtomicU64::new(0),
         }
     }
 
     fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// A large body is under way.
+    pub(super) fn bulk_began(&self) {
+        self.bulk.fetch_add(1, Relaxed);
+    }
+
+    /// It ended.
+    pub(super) fn bulk_ended(&self) {
+        self.bulk.fetch_sub(1, Relaxed);
+    }
+
+    /// Whether a large body is under way.
+    pub(super) fn is_bulk(&self) -> bool {
+        self.bulk.load(Relaxed) > 0
     }
 
     /// Part of a head is there, or not.
