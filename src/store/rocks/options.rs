@@ -24,6 +24,9 @@ const DEFAULT: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
 const LEVEL_DEFAULT: i32 = 32767;
 const WINDOW_DEFAULT: i32 = -14;
 
+/// Logs kept to be written over.
+const RECYCLED: usize = 8;
+
 /// What an operator may choose about the embedded engine.
 #[derive(Debug, Clone)]
 pub struct RocksOptions {
@@ -110,6 +113,9 @@ impl Setup {
         options.set_max_total_wal_size(self.memory.clamp(64 * MIB, 256 * MIB) as u64);
         // Large flushes and compactions reach the disk in steps, so that a commit's sync does not queue behind them.
         options.set_bytes_per_sync(MIB as u64);
+        // A log that is no longer needed is written over and not deleted: where the file does not grow, a sync writes the
+        // bytes alone and not the inode too. As many as can be alive at once, each as long as a memtable lasts.
+        options.set_recycle_log_file_num(RECYCLED);
         options.set_wal_bytes_per_sync(MIB as u64);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         options.set_max_background_jobs(i32::try_from((cores / 2).clamp(2, 8)).unwrap_or(2));
