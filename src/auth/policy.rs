@@ -140,14 +140,7 @@ impl Policy {
         A: Action<Target = super::PackageTarget>,
     {
         let (caller, facts) = self.facts_of_package(caller, name).await?;
-        let caller = caller.as_ref();
-        let enough = enough(caller, &facts, A::NEED);
-        match facts.package.clone() {
-            Some(target) if enough && caller.bound_allows(&name.to_string(), A::NEED.verb) => {
-                Ok(grant(caller, target, facts))
-            }
-            _ => Err(refuse(caller, &facts, A::NEED, may_read(caller, &facts), enough)),
-        }
+        to_package(caller.as_ref(), name, facts)
     }
 
     /// May `caller` do `A` to a deleted package that had this name: the one of this id, or else the last one deleted?
@@ -182,7 +175,7 @@ impl Policy {
         let (caller, facts) = self.facts_of_package(caller, name).await?;
         let caller = caller.as_ref();
         if facts.package.is_some() {
-            return self.authorize::<Push>(caller, name).await.map(Publish::Existing);
+            return to_package(caller, name, facts).map(Publish::Existing);
         }
         let enough = may_create(caller, &facts);
         match facts.owner.clone() {
@@ -312,6 +305,20 @@ pub enum Publish {
     Existing(Grant<Push>),
     /// It does not; it may be created.
     New(Grant<CreatePackage>),
+}
+
+/// May `caller` do `A` to the package of this name, going by these facts?
+fn to_package<A>(caller: &Caller, name: &PackageName, facts: Facts) -> Result<Grant<A>>
+where
+    A: Action<Target = super::PackageTarget>,
+{
+    let enough = enough(caller, &facts, A::NEED);
+    match facts.package.clone() {
+        Some(target) if enough && caller.bound_allows(&name.to_string(), A::NEED.verb) => {
+            Ok(grant(caller, target, facts))
+        }
+        _ => Err(refuse(caller, &facts, A::NEED, may_read(caller, &facts), enough)),
+    }
 }
 
 fn grant<A: Action>(caller: &Caller, target: A::Target, facts: Facts) -> Grant<A> {

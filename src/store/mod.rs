@@ -87,7 +87,8 @@ pub struct Key {
 impl Key {
     /// A key that begins with a tag byte; more is added by the caller.
     pub fn new(space: Space, tag: u8) -> Self {
-        let mut bytes = Vec::with_capacity(64);
+        // The longest that are written often, edges, have 84 bytes.
+        let mut bytes = Vec::with_capacity(96);
         bytes.push(tag);
         Self { space, bytes }
     }

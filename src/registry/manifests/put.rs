@@ -314,10 +314,13 @@ impl Registry {
 
     async fn find(&self, grant: &Grant<Push>, link: &Link) -> Result<Found> {
         let package = grant.target();
+        let manifest_key = ManifestRecord::key_of(package.id, &link.digest);
+        let child = match link.role {
+            LinkRole::Child => Some(self.meta.get(&manifest_key).await?),
+            LinkRole::Blob | LinkRole::Foreign => None,
+        };
         // A child that is a deleted manifest may still be a blob.
-        let manifest = self.meta.get(&ManifestRecord::key_of(package.id, &link.digest)).await?;
-        if link.role == LinkRole::Child
-            && let Some(value) = &manifest
+        if let Some(Some(value)) = &child
             && ManifestRecord::decode(package.id, link.digest, value)?.deleted.is_none()
         {
             return Ok(Found::Manifest(value.clone()));
@@ -337,6 +340,12 @@ impl Registry {
         {
             return Ok(Found::Blob(holding, BlobRecord::decode(link.digest, &value)?));
         }
+        // A child's is the one it was judged by above. Of a layer that is here nobody needs to know it, and to look for what
+        // is mostly absent is the dearest kind of read.
+        let manifest = match child {
+            Some(manifest) => manifest,
+            None => self.meta.get(&manifest_key).await?,
+        };
         Ok(Found::Missing { manifest, lease })
     }
 }

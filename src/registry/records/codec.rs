@@ -9,7 +9,10 @@ pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
     pub(crate) fn new(version: u8) -> Self {
-        Self(vec![version])
+        // Holds most records whole: growing to it would move each some six times.
+        let mut bytes = Vec::with_capacity(192);
+        bytes.push(version);
+        Self(bytes)
     }
 
     pub(crate) fn u8(mut self, value: u8) -> Self {

@@ -11,6 +11,7 @@
 mod idle;
 mod lane;
 mod reader;
+mod room;
 #[cfg(test)]
 mod tests;
 mod workers;
@@ -32,6 +33,7 @@ use rustix::{fs::RenameFlags, io::Errno};
 use self::{
     lane::Lane,
     reader::{Inspected, OpenFile, OpenFiles},
+    room::Room,
     workers::Workers,
     writer::{Active, Disk, Writer},
 };
@@ -65,6 +67,7 @@ struct Inner {
     /// Uploads of an earlier process, as long as they are neither published nor discarded.
     leftovers: Mutex<BTreeSet<PhysicalKey>>,
     health: Arc<Health>,
+    room: Room,
     workers: Workers,
 }
 
@@ -134,6 +137,7 @@ impl DirectoryBlobs {
         let open =
             limit.map_or(OPEN_FILES, |most| usize::try_from(most / 4).unwrap_or(OPEN_FILES).min(OPEN_FILES));
         let inner = Arc::new(Inner {
+            room: Room::of(uploads.clone()),
             blobs,
             uploads,
             open: OpenFiles::new(open),
@@ -488,11 +492,6 @@ impl BlobStore for DirectoryBlobs {
 
     fn space(&self) -> Result<u64> {
         self.inner.health.check()?;
-        let space =
-            rustix::fs::statvfs(&self.inner.uploads).map_err(|cause: Errno| read_failure(cause.into()))?;
-        if space.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) {
-            return Err(Error::new(Kind::Unavailable, "the blob store is mounted read-only"));
-        }
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        self.inner.room.free()
     }
 }

@@ -1,7 +1,6 @@
 //! The one writer: takes what waits, judges each batch, makes the rest durable with one synced write, answers all.
 
 use std::{
-    collections::HashMap,
     io::Write as _,
     sync::{
         Arc, Mutex,
@@ -17,7 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::{
     RocksOptions,
     engine::{Engine, failure},
-    group::{Group, Numbers},
+    group::{Group, Numbers, Written},
+    known::Known,
     mark,
     slot::{Slot, lock},
 };
@@ -105,6 +105,8 @@ pub(super) struct Committer {
     pub(super) inbox: Receiver<Request>,
     pub(super) options: RocksOptions,
     numbers: Numbers,
+    /// What need not be looked up again; empty while a group is under way.
+    known: Known,
     /// Whether something was written without a sync since the last one.
     unsynced: bool,
     /// When it was last noted how far the log is durable.
@@ -126,6 +128,7 @@ impl Committer {
             inbox,
             options,
             numbers: Numbers::default(),
+            known: Known::default(),
             unsynced: false,
             noted: None,
             reopen_at: None,
@@ -181,7 +184,9 @@ impl Committer {
             );
             return;
         };
-        let mut group = Group::new(&engine, &self.numbers);
+        // Put back when the group is written, and not before: what a failed write left behind nobody knows.
+        let known = std::mem::take(&mut self.known);
+        let mut group = Group::new(&engine, &self.numbers, known);
         let mut waiting = Vec::with_capacity(requests.len());
         let mut sync = false;
         for Request { batch, answer, _room } in requests {
@@ -192,14 +197,15 @@ impl Committer {
         }
         self.count_group(waiting.len());
         let written = match group.into_write() {
-            Ok(None) => Ok(HashMap::new()),
-            Ok(Some((write, given))) => self.write(&engine, write, sync).map(|()| given),
+            Ok((None, left)) => Ok(left),
+            Ok((Some(write), left)) => self.write(&engine, write, sync).map(|()| left),
             Err(error) => Err(error),
         };
         // Nobody may hold the engine when it is opened again.
         drop(engine);
         match written {
-            Ok(given) => {
+            Ok(Written { known, given }) => {
+                self.known = known;
                 self.numbers.learn(given);
                 for (answer, verdict, _room) in waiting {
                     self.count(&verdict);

@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 use rocksdb::WriteBatch;
 
-use super::engine::{Engine, Moment, stream_name};
+use super::{
+    engine::{Engine, Moment, stream_name},
+    known::Known,
+};
 use crate::{
     error::{Error, Result},
     store::{Add, Batch, CommitError, Committed, Expect, Key, Prefix, batch::stream_key},
@@ -40,13 +43,21 @@ impl Numbers {
 pub(super) struct Group<'a> {
     engine: &'a Engine,
     numbers: &'a Numbers,
+    /// What the database holds, without the changes of this group.
+    known: Known,
     overlay: BTreeMap<Key, Option<Bytes>>,
     given: HashMap<Key, u64>,
 }
 
+/// What a group leaves behind once it is written.
+pub(super) struct Written {
+    pub(super) known: Known,
+    pub(super) given: HashMap<Key, u64>,
+}
+
 impl<'a> Group<'a> {
-    pub(super) fn new(engine: &'a Engine, numbers: &'a Numbers) -> Self {
-        Self { engine, numbers, overlay: BTreeMap::new(), given: HashMap::new() }
+    pub(super) fn new(engine: &'a Engine, numbers: &'a Numbers, known: Known) -> Self {
+        Self { engine, numbers, known, overlay: BTreeMap::new(), given: HashMap::new() }
     }
 
     /// Adds a batch if it holds against all before it; a refused one leaves no trace.
@@ -74,10 +85,10 @@ impl<'a> Group<'a> {
         Ok(committed)
     }
 
-    /// The one write that makes the group durable, and the numbers it gives out. `None` if nothing changed.
-    pub(super) fn into_write(self) -> Result<Option<(WriteBatch, HashMap<Key, u64>)>> {
+    /// The one write that makes the group durable, if anything changed, and what is true after it.
+    pub(super) fn into_write(mut self) -> Result<(Option<WriteBatch>, Written)> {
         if self.overlay.is_empty() {
-            return Ok(None);
+            return Ok((None, Written { known: self.known, given: self.given }));
         }
         let mut write = WriteBatch::default();
         let mut family = None;
@@ -95,17 +106,23 @@ impl<'a> Group<'a> {
         for (stream, number) in &self.given {
             write.put_cf(streams, stream_name(stream), number.to_be_bytes());
         }
-        Ok(Some((write, self.given)))
+        self.known.wrote(&self.overlay);
+        Ok((Some(write), Written { known: self.known, given: self.given }))
     }
 
-    fn get(&self, key: &Key) -> Result<Option<Bytes>> {
-        match self.overlay.get(key) {
-            Some(pending) => Ok(pending.clone()),
-            None => self.engine.get(Moment::Now, key),
+    fn get(&mut self, key: &Key) -> Result<Option<Bytes>> {
+        if let Some(pending) = self.overlay.get(key) {
+            return Ok(pending.clone());
         }
+        if let Some(value) = self.known.get(key) {
+            return Ok(value);
+        }
+        let value = self.engine.get(Moment::Now, key)?;
+        self.known.learn(key, value.as_ref());
+        Ok(value)
     }
 
-    fn check(&self, expect: &Expect) -> Result<(), CommitError> {
+    fn check(&mut self, expect: &Expect) -> Result<(), CommitError> {
         let (key, holds) = match expect {
             Expect::Equals(key, value) => (key, self.get(key).map(|found| found == *value)),
             Expect::Prefix { prefix, holds, .. } => (prefix, self.prefix_is(prefix, holds)),
@@ -163,7 +180,7 @@ impl<'a> Group<'a> {
     }
 
     /// What the batch's counters become.
-    fn sums(&self, batch: &Batch) -> Result<BTreeMap<Key, i64>, CommitError> {
+    fn sums(&mut self, batch: &Batch) -> Result<BTreeMap<Key, i64>, CommitError> {
         let mut sums = BTreeMap::new();
         for Add { key, amount, at_most } in &batch.adds {
             let before = match sums.get(key) {
@@ -180,7 +197,7 @@ impl<'a> Group<'a> {
     }
 
     /// A counter as the batch's own deletes and puts leave it.
-    fn counter(&self, batch: &Batch, key: &Key) -> Result<i64> {
+    fn counter(&mut self, batch: &Batch, key: &Key) -> Result<i64> {
         let put = batch.puts.iter().rev().find(|(put, _)| put == key).map(|(_, value)| value.clone());
         let value = match put {
             Some(value) => Some(value),

@@ -7,6 +7,7 @@
 mod committer;
 mod engine;
 mod group;
+mod known;
 mod mark;
 mod options;
 mod slot;

@@ -24,6 +24,9 @@ const DEFAULT: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
 const LEVEL_DEFAULT: i32 = 32767;
 const WINDOW_DEFAULT: i32 = -14;
 
+/// Logs kept to be written over.
+const RECYCLED: usize = 8;
+
 /// What an operator may choose about the embedded engine.
 #[derive(Debug, Clone)]
 pub struct RocksOptions {
@@ -110,6 +113,9 @@ impl Setup {
         options.set_max_total_wal_size(self.memory.clamp(64 * MIB, 256 * MIB) as u64);
         // Large flushes and compactions reach the disk in steps, so that a commit's sync does not queue behind them.
         options.set_bytes_per_sync(MIB as u64);
+        // A log that is no longer needed is written over and not deleted: where the file does not grow, a sync writes the
+        // bytes alone and not the inode too. As many as can be alive at once, each as long as a memtable lasts.
+        options.set_recycle_log_file_num(RECYCLED);
         options.set_wal_bytes_per_sync(MIB as u64);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         options.set_max_background_jobs(i32::try_from((cores / 2).clamp(2, 8)).unwrap_or(2));
@@ -165,7 +171,11 @@ impl Setup {
 
     fn family(&self, space: Space) -> Options {
         match space {
-            Space::Meta => self.plain(8 * KIB, |table| table.set_bloom_filter(10.0, false)),
+            Space::Meta => {
+                let mut options = self.plain(8 * KIB, |table| table.set_bloom_filter(10.0, false));
+                answer_absent(&mut options);
+                options
+            }
             Space::Blob => {
                 let mut options = self.plain(8 * KIB, |table| {
                     table.set_ribbon_filter(10.0);
@@ -174,6 +184,7 @@ impl Setup {
                 });
                 // Digests do not compress; zstd would only cost.
                 options.set_bottommost_compression_type(DBCompressionType::Lz4);
+                answer_absent(&mut options);
                 options
             }
             Space::Refs => {
@@ -186,6 +197,7 @@ impl Setup {
                     digest_prefix,
                     Some(has_digest_prefix),
                 ));
+                answer_absent(&mut options);
                 options
             }
             Space::Doc => {
@@ -199,6 +211,7 @@ impl Setup {
                     (16 * KIB) as i32,
                     true,
                 );
+                answer_absent(&mut options);
                 options
             }
             Space::Inline => self.inline(),
@@ -232,6 +245,13 @@ impl Setup {
         options.set_bottommost_compression_type(DBCompressionType::Lz4);
         options
     }
+}
+
+/// A filter in each memtable too. Whoever writes something new asks first whether it is there, and without a filter each
+/// such question walks down the memtable: as dear as a write. A fiftieth of the memtable is some 20 bits a key.
+fn answer_absent(options: &mut Options) {
+    options.set_memtable_prefix_bloom_ratio(0.02);
+    options.set_memtable_whole_key_filtering(true);
 }
 
 /// Length of "a tag byte, then a digest in its key form", judged by the digest's first byte.

@@ -1,5 +1,8 @@
 //! What only the embedded engine has: groups, reopening, one owner of a folder, and the path of a failed write.
 
+mod expected;
+mod recycled;
+
 use std::{path::Path, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
