@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(role.key().bytes, b"g\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02");
         let index: Vec<_> = role.index().into_iter().map(|key| key.bytes).collect();
         let of_user = b"G\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01".to_vec();
-        assert_eq!(index, [of_user.clone()]);
+        assert_eq!(index, std::slice::from_ref(&of_user));
 
         let role = RoleRecord { path: "acme/app".into(), ..role };
         let golden =
