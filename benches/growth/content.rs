@@ -51,9 +51,12 @@ pub fn base_of(repository: u64) -> u64 {
     repository % BASES
 }
 
-/// Whether everybody may read a repository: those of every second owner, so that lists have something to leave out.
+/// One owner's repositories of so many owners' are public: lists have far more to leave out than to show.
+pub const PUBLIC_EVERY: u64 = 16;
+
+/// Whether everybody may read a repository.
 pub fn is_public(repository: u64) -> bool {
-    (repository / PER_OWNER).is_multiple_of(2)
+    (repository / PER_OWNER).is_multiple_of(PUBLIC_EVERY)
 }
 
 /// A base image's repository.

@@ -167,16 +167,24 @@ async fn requests(meter: &Meter<'_>, samples: usize) -> Result<Requests> {
         ("get_by_tag_hot", Spread::Hot),
         ("tags_50", Spread::Anywhere),
         ("catalog_9", Spread::Anywhere),
+        ("catalog_9_few", Spread::Anywhere),
+        ("catalog_9_anonymous", Spread::Anywhere),
     ] {
         let mut draw = Draw::new(samples as u64 + all.len() as u64);
         let mut list = Vec::with_capacity(samples);
         for _ in 0..samples {
             let number = meter.somewhere(&mut draw, spread);
-            let caller = meter.world.caller(meter.people.of(number)?);
+            let caller = match what {
+                "catalog_9_anonymous" => meter.world.anonymous(),
+                _ => meter.world.caller(meter.people.of(number)?),
+            };
             let name = content::repository(number);
             let (path, scope) = match what {
                 "tags_50" => (format!("/v2/{name}/tags/list?n=50"), name),
-                "catalog_9" => {
+                "catalog_9_few" => {
+                    (format!("/v2/_catalog?n=9&last={}/", content::owner(number)), "*".to_owned())
+                }
+                "catalog_9" | "catalog_9_anonymous" => {
                     let last = meter.before(&mut draw, spread, 9);
                     (format!("/v2/_catalog?n=9&last={last}"), "*".to_owned())
                 }

@@ -12,7 +12,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use serde_json::{Map, Value, json};
 
 use super::{
-    content::{self, IMAGES, INDEXES, PER_OWNER},
+    content::{self, IMAGES, INDEXES, PER_OWNER, PUBLIC_EVERY},
     world::{People, World},
 };
 
@@ -88,8 +88,17 @@ pub enum Spread {
 const HOT: u64 = 8;
 
 /// The operations that are timed; `put` goes its own way.
-pub const READS: [&str; 7] =
-    ["rights", "get_by_tag", "get_by_digest", "tags_50", "catalog_9", "catalog_99", "referrers"];
+pub const READS: [&str; 9] = [
+    "rights",
+    "get_by_tag",
+    "get_by_digest",
+    "tags_50",
+    "catalog_9",
+    "catalog_9_few",
+    "catalog_9_anonymous",
+    "catalog_99",
+    "referrers",
+];
 
 /// A small generator: what it draws need not be secret, only the same each time.
 pub struct Draw(u64);
@@ -129,14 +138,19 @@ impl Meter<'_> {
     /// After which path a page of so many begins: with a public owner's first repository, so that a page of nine, and
     /// the one more that is looked for, has one owner's at every size; one of 99 leaves as many out as it holds.
     pub fn before(&self, draw: &mut Draw, spread: Spread, page: u64) -> String {
-        let room = if page <= PER_OWNER { PER_OWNER } else { page * 2 };
+        let room = if page <= PER_OWNER { PER_OWNER } else { Self::room(page) };
         let owner = self.somewhere(draw, spread).min(self.repositories - room) / PER_OWNER;
-        format!("{}/", content::owner((owner - owner % 2) * PER_OWNER))
+        format!("{}/", content::owner((owner - owner % PUBLIC_EVERY) * PER_OWNER))
+    }
+
+    /// Repositories among which so many, and one more, are public, wherever one begins.
+    fn room(page: u64) -> u64 {
+        (page + 1).div_ceil(PER_OWNER) * PUBLIC_EVERY * PER_OWNER
     }
 
     /// Times one kind of read so many times.
     pub async fn read(&self, what: &str, spread: Spread, samples: usize, seed: u64) -> Result<Option<Cost>> {
-        if what == "catalog_99" && self.repositories < 1000 {
+        if what == "catalog_99" && self.repositories < Self::room(99) {
             return Ok(None);
         }
         // Each kind goes elsewhere: otherwise one would find what another has just read.
@@ -159,6 +173,12 @@ impl Meter<'_> {
                 }
                 "tags_50" => self.tags(&caller, &name).await?,
                 "catalog_9" => self.catalog(&caller, &self.before(&mut draw, spread, 9), 9).await?,
+                // What the caller alone may see, in the midst of what others have.
+                "catalog_9_few" => self.catalog(&caller, &format!("{}/", content::owner(number)), 9).await?,
+                "catalog_9_anonymous" => {
+                    let after = self.before(&mut draw, spread, 9);
+                    self.catalog(&self.world.anonymous(), &after, 9).await?
+                }
                 "catalog_99" => self.catalog(&caller, &self.before(&mut draw, spread, 99), 99).await?,
                 _ => self.referrers(&caller, &name, number, &mut draw).await?,
             });

@@ -20,7 +20,7 @@ fn number(row: &Value, path: &str) -> Option<f64> {
 }
 
 /// The part where an operation's median is, its name, and how the rows name it.
-const COSTS: [(&str, &str); 23] = [
+const COSTS: [(&str, &str); 29] = [
     ("cold", "get_by_tag"),
     ("cold", "tags_50"),
     ("cold", "catalog_9"),
@@ -30,6 +30,8 @@ const COSTS: [(&str, &str); 23] = [
     ("anywhere", "get_by_digest"),
     ("anywhere", "tags_50"),
     ("anywhere", "catalog_9"),
+    ("anywhere", "catalog_9_few"),
+    ("anywhere", "catalog_9_anonymous"),
     ("anywhere", "catalog_99"),
     ("anywhere", "referrers"),
     ("hot", "rights"),
@@ -37,12 +39,16 @@ const COSTS: [(&str, &str); 23] = [
     ("hot", "get_by_digest"),
     ("hot", "tags_50"),
     ("hot", "catalog_9"),
+    ("hot", "catalog_9_few"),
+    ("hot", "catalog_9_anonymous"),
     ("hot", "catalog_99"),
     ("hot", "referrers"),
     ("daemon", "get_by_tag_hot"),
     ("daemon", "get_by_tag"),
     ("daemon", "tags_50"),
     ("daemon", "catalog_9"),
+    ("daemon", "catalog_9_few"),
+    ("daemon", "catalog_9_anonymous"),
     ("", "put_manifest"),
 ];
 

@@ -54,6 +54,7 @@ impl World {
         };
         let registry = Registry::open(Arc::clone(&meta), blobs, settings)?;
         registry.wind_clock().await?;
+        registry.upgrade().await?;
         if !registry.initialized().await? {
             registry.initialize(registry.now(), &generated_password()?).await?;
         }
@@ -65,10 +66,14 @@ impl World {
         self.registry.policy().authorize_system(&caller)
     }
 
+    /// Nobody in particular.
+    pub fn anonymous(&self) -> Caller {
+        Caller::anonymous(self.registry.now(), "growth".into())
+    }
+
     /// A caller who signed in as a user; users here have no password, which is the password before the first change.
     pub fn caller(&self, user: OwnerId) -> Caller {
-        let caller = Caller::anonymous(self.registry.now(), "growth".into());
-        Caller { actor: Actor::User(user), sign_in: Some(0), ..caller }
+        Caller { actor: Actor::User(user), sign_in: Some(0), ..self.anonymous() }
     }
 
     /// The right to do something to a repository, decided afresh as for each request.

@@ -110,6 +110,7 @@ async fn run(config: &Config, options: &Options) -> Result<()> {
     }
     let registry = open(config)?;
     registry.wind_clock().await?;
+    registry.upgrade().await?;
     let greeting = first_start(&registry, config, options).await?;
     let parts = Parts { control: Some(control::serve), ..Parts::new(registry) };
     let reread = || options.load();

@@ -103,6 +103,7 @@ fn locally(config: &Config, data: &Path) -> Result<Way> {
     let registry = runtime.block_on(async {
         let registry = serve::open(config)?;
         registry.wind_clock().await?;
+        registry.upgrade().await?;
         Ok::<_, Error>(registry)
     })?;
     Ok(Way::Local(Box::new(registry), runtime))

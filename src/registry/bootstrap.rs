@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Registry, accounts, events,
     records::{AccountKind, from_json, meta, tag, to_json},
-    tokens,
+    tokens, upgrade,
 };
 use crate::{
     auth::{Caller, Secret, SigningKey, random_text},
@@ -67,6 +67,8 @@ impl Registry {
         let installation = Installation { id: hex::encode(random::<16>()?), created: at.0 };
         batch.expect_absent(key());
         batch.put(key(), to_json(VERSION, &installation));
+        // There is nothing of an older form.
+        upgrade::done(&mut batch, at);
         // Two from the beginning: that one is not the only one is then never a special case.
         tokens::put_key(&mut batch, &SigningKey::generate(Timestamp(at.0.saturating_sub(1)))?);
         tokens::put_key(&mut batch, &SigningKey::generate(at)?);

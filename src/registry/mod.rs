@@ -12,6 +12,7 @@ mod facts;
 pub mod fsck;
 mod holds;
 mod hot;
+mod lists;
 mod manifests;
 mod orphans;
 pub(crate) mod packages;
@@ -29,6 +30,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod tokens;
+mod upgrade;
 mod uploads;
 mod versions;
 
@@ -48,8 +50,8 @@ pub use bootstrap::{FIRST_USER, FirstUser, generated_password};
 pub use clock::{Clocks, MachineClocks, Reading, Time, Trust};
 pub use collect::{Collected, CollectionFigures, CollectionState, Doomed, DryRun, Slice};
 pub use facts::Directory;
+pub use lists::Packages;
 pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
-pub use packages::Packages;
 pub use policies::Rules;
 pub use referrers::{Referrer, Referrers};
 pub use restore::Restored;

@@ -1,16 +1,14 @@
-//! Packages: found, allocated, listed.
-
-use std::collections::HashMap;
+//! Packages: found, allocated.
 
 use super::{
-    Registry, accounts, events, permissions,
-    records::{ManifestRecord, PackageRecord, PolicyOf, PolicyRecord, RoleRecord, State},
+    Registry, events, permissions,
+    records::{PackageRecord, PolicyOf, PolicyRecord, State},
     revisions::{self, Outcome},
 };
 use crate::{
-    auth::{self, Actor, Caller, CreatePackage, Facts, Grant, PackageTarget, Push, Subject, Verb},
-    error::{Challenge, Error, Kind, Reason, Result},
-    model::{Ecosystem, OwnerId, PackageId, PackageName, Role, Timestamp, Visibility},
+    auth::{CreatePackage, Grant, PackageTarget, Push, Subject},
+    error::{Error, Kind, Reason, Result},
+    model::{Ecosystem, OwnerId, PackageId, PackageName, Timestamp, Visibility},
     store::{Batch, Key, MetadataRead, Prefix},
 };
 
@@ -66,7 +64,7 @@ pub(crate) async fn reveal(registry: &Registry, batch: &mut Batch, grant: &Grant
     batch.replace(Some(&package), Some(&visible));
     // Who owns the name space needs no role in it.
     if let Some(user) = grant.caller().user().filter(|user| *user != package.owner) {
-        permissions::give_admin(batch, &package, user, grant.at());
+        permissions::give_admin(batch, &package, user, grant.at())?;
     }
     revisions::bump(batch, Subject::Package(package.id));
     let stream = events::stream_of(package.id);
@@ -74,16 +72,7 @@ pub(crate) async fn reveal(registry: &Registry, batch: &mut Batch, grant: &Grant
     Ok(())
 }
 
-/// A page of a list across packages.
-#[derive(Debug)]
-pub struct Packages {
-    /// Those the viewer may read, in bytewise order of their repository paths.
-    pub packages: Vec<PackageTarget>,
-    /// Whether there are more.
-    pub more: bool,
-}
-
-/// Index entries read at once while looking for those the viewer may read.
+/// Index entries read at once.
 const STRIDE: usize = 256;
 
 impl Registry {
@@ -200,72 +189,6 @@ impl Registry {
         let package = by_id(self.meta.as_ref(), id).await?.filter(|package| package.deleted.is_none());
         package.map(|package| package.package_name()).transpose()
     }
-
-    /// The catalog of the registry as one viewer may see it: at most `limit` repository paths that sort after `after`.
-    ///
-    /// # Errors
-    /// Unauthenticated when the bearer token was not issued for the catalog.
-    pub async fn catalog(&self, viewer: &Caller, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
-        if !viewer.bound_allows("*", Verb::Pull) {
-            let kind = Kind::Unauthenticated(Challenge::Insufficient);
-            return Err(Error::new(kind, "this bearer token was not issued for the catalog"));
-        }
-        let page = self.list(viewer, None, after, limit, false).await?;
-        Ok(page.packages.iter().map(|package| package.name.to_string()).collect())
-    }
-
-    /// The packages of one owner, or of all, that a viewer may read: at most `limit` whose paths sort after `after`.
-    pub async fn packages_of(
-        &self,
-        viewer: &Caller,
-        owner: Option<&str>,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Packages> {
-        self.list(viewer, owner, after, limit, true).await
-    }
-
-    /// `empty`: whether packages whose manifests were all deleted are listed.
-    async fn list(
-        &self,
-        viewer: &Caller,
-        owner: Option<&str>,
-        after: Option<&str>,
-        limit: usize,
-        empty: bool,
-    ) -> Result<Packages> {
-        // No path holds a NUL, and index entries use it: what a client writes behind one changes nothing in the order.
-        let after = after.map(|path| path.split('\0').next().unwrap_or_default());
-        let view = self.meta.snapshot()?;
-        let mut eyes = Eyes { empty, ..Eyes::new(self, view.as_ref(), viewer) };
-        let mut packages = Vec::new();
-        // For a viewer who sees everything one stride is a page; for others longer ones soon cost less.
-        let mut stride = STRIDE.min(limit.saturating_add(1));
-        for beginning in beginnings(owner) {
-            let prefix = PackageRecord::paths(&beginning);
-            // The index entry of `after` itself ends in an id; a byte behind its terminator that no id exceeds skips it.
-            let mut from = match after {
-                Some(path) if *path >= *beginning && !path.starts_with(beginning.as_str()) => continue,
-                Some(path) if path.starts_with(beginning.as_str()) => {
-                    Some(PackageRecord::paths("").with_text(path).with(&[0xff; 8]))
-                }
-                Some(_) | None => None,
-            };
-            loop {
-                let entries = view.scan(&prefix, from.as_ref(), stride).await?;
-                stride = STRIDE.min(stride * 2);
-                let Some((last, _)) = entries.last() else { break };
-                from = Some(last.clone());
-                let ids: Vec<_> = entries.iter().filter_map(|(key, _)| PackageRecord::id_in(key)).collect();
-                packages.extend(eyes.readable(&ids).await?);
-                if packages.len() > limit {
-                    packages.truncate(limit);
-                    return Ok(Packages { packages, more: true });
-                }
-            }
-        }
-        Ok(Packages { packages, more: false })
-    }
 }
 
 /// The beginnings of an owner's repository paths, in order.
@@ -283,74 +206,5 @@ pub(crate) fn beginning(ecosystem: Ecosystem, owner: &str) -> String {
     match ecosystem {
         Ecosystem::Container => format!("{owner}/"),
         other => format!("{}/{owner}/", other.word()),
-    }
-}
-
-/// What one viewer sees at one moment.
-pub(crate) struct Eyes<'a> {
-    registry: &'a Registry,
-    view: &'a dyn MetadataRead,
-    viewer: &'a Caller,
-    owners: HashMap<OwnerId, (super::facts::Standing, bool)>,
-    empty: bool,
-}
-
-impl<'a> Eyes<'a> {
-    pub(crate) fn new(registry: &'a Registry, view: &'a dyn MetadataRead, viewer: &'a Caller) -> Self {
-        Self { registry, view, viewer, owners: HashMap::new(), empty: true }
-    }
-
-    /// The viewer's role on a package.
-    pub(crate) async fn role(&mut self, package: &PackageRecord) -> Result<Option<Role>> {
-        let direct = match self.viewer.actor {
-            Actor::User(user) => permissions::role_of(self.view, package.id, user).await?,
-            Actor::Anonymous | Actor::Operator | Actor::Job(_) => None,
-        };
-        let Some((standing, _)) = self.towards(package.owner).await? else { return Ok(None) };
-        Ok(super::facts::role(self.viewer.actor, package, &standing, direct))
-    }
-
-    /// Those of some packages that the viewer may read, in their order. What is pending is not listed.
-    async fn readable(&mut self, ids: &[PackageId]) -> Result<Vec<PackageTarget>> {
-        let keys: Vec<Key> = ids.iter().map(|id| PackageRecord::key_of(*id)).collect();
-        let direct: Vec<Key> = match self.viewer.actor {
-            Actor::User(user) => ids.iter().map(|id| RoleRecord::key_of(*id, user)).collect(),
-            Actor::Anonymous | Actor::Operator | Actor::Job(_) => Vec::new(),
-        };
-        let records = self.view.multi_get(&keys).await?;
-        let roles = self.view.multi_get(&direct).await?;
-        let mut readable = Vec::new();
-        for (index, bytes) in records.into_iter().enumerate() {
-            let Some(bytes) = bytes else { continue };
-            let package = PackageRecord::decode(&bytes)?;
-            let Some((standing, anonymous_reads)) = self.towards(package.owner).await? else { continue };
-            let direct = match roles.get(index) {
-                Some(Some(bytes)) => Some(RoleRecord::decode(bytes)?.role),
-                Some(None) | None => None,
-            };
-            let target = package.target()?;
-            let facts = Facts {
-                role: super::facts::role(self.viewer.actor, &package, &standing, direct),
-                package: Some(target.clone()),
-                anonymous_reads,
-                ..Facts::default()
-            };
-            let listed = !target.pending && auth::may_read(self.viewer, &facts);
-            if listed && (self.empty || self.view.any(&ManifestRecord::live(target.id)).await?) {
-                readable.push(target);
-            }
-        }
-        Ok(readable)
-    }
-
-    async fn towards(&mut self, owner: OwnerId) -> Result<Option<(super::facts::Standing, bool)>> {
-        if let Some(known) = self.owners.get(&owner) {
-            return Ok(Some(*known));
-        }
-        let Some(account) = accounts::by_id(self.view, owner).await? else { return Ok(None) };
-        let standing = super::facts::standing(self.view, self.viewer.actor, &account).await?;
-        let anonymous_reads = self.registry.anonymous_reads() && account.anonymous_reads;
-        self.owners.insert(owner, (standing, anonymous_reads));
-        Ok(Some((standing, anonymous_reads)))
     }
 }

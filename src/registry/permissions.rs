@@ -26,14 +26,24 @@ async fn record_of(view: &dyn MetadataRead, package: PackageId, user: OwnerId) -
 }
 
 /// Gives a user the greatest role, whatever it had: the record says the same whoever writes it last.
-pub(crate) fn give_admin(batch: &mut Batch, package: &PackageRecord, user: OwnerId, at: Timestamp) {
-    let record =
-        RoleRecord { package: package.id, user, owner: package.owner, role: Role::Admin, since: at.0 };
+pub(crate) fn give_admin(
+    batch: &mut Batch,
+    package: &PackageRecord,
+    user: OwnerId,
+    at: Timestamp,
+) -> Result<()> {
+    let record = given(package, user, Role::Admin, at)?;
     batch.put(record.key(), record.value());
     for key in record.index() {
         batch.put(key, bytes::Bytes::new());
     }
     revisions::bump(batch, Subject::RolesAt { user, owner: package.owner });
+    Ok(())
+}
+
+fn given(package: &PackageRecord, user: OwnerId, role: Role, at: Timestamp) -> Result<RoleRecord> {
+    let path = package.package_name()?.to_string();
+    Ok(RoleRecord { package: package.id, user, owner: package.owner, role, since: at.0, path })
 }
 
 /// Takes all roles on a package away, in the batch that deletes it.
@@ -101,13 +111,7 @@ impl Registry {
             if old.as_ref().map(|record| record.role) == role {
                 return Ok(());
             }
-            let new = role.map(|role| RoleRecord {
-                package: package.id,
-                user: account.id,
-                owner: package.owner,
-                role,
-                since: grant.at().0,
-            });
+            let new = role.map(|role| given(&package, account.id, role, grant.at())).transpose()?;
             let mut batch = Batch::new();
             // The user must still be there when this is applied: its removal takes its roles along.
             batch.expect_equals(account.key(), Some(account.value()));

@@ -1,7 +1,7 @@
 //! The versions of a package, and what can be restored.
 
 use super::{
-    Registry, packages,
+    Registry, lists, packages,
     records::{DeletedTag, ManifestRecord, PackageRecord, TagRecord},
 };
 use crate::{
@@ -150,7 +150,7 @@ impl Registry {
         limit: usize,
     ) -> Result<Vec<DeletedPackage>> {
         let view = self.meta.snapshot()?;
-        let mut eyes = packages::Eyes::new(self, view.as_ref(), viewer);
+        let mut eyes = lists::Eyes::new(self, view.as_ref(), viewer);
         let mut found = Vec::new();
         if !viewer.scopes.has(Scope::ReadPackages) {
             return Ok(found);

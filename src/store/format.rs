@@ -1,6 +1,7 @@
 //! Which release's data folder is this? A number in the file `format`, read before anything else is touched.
 //!
-//! Format 1 is that of release 0.1.0, whose folders carry no file yet: they are stamped when they are opened. A release
+//! Format 1 is that of release 0.1.0, whose folders carry no file yet: they are stamped when they are opened. Format 2 has
+//! the indexes of lists and roles that know their package's path; an older release would leave the indexes as they are. A release
 //! that stores what an older one would misread counts the number up, reads the older forms, and stamps the folder before
 //! it writes the first of the new ones; from then on the older release refuses the folder.
 
@@ -10,7 +11,7 @@ use super::backup::files;
 use crate::error::{Error, Kind, Result};
 
 /// The format this release writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 const NAME: &str = "format";
 /// There while a restore writes the folder: what lies in it is not whole.
@@ -103,10 +104,10 @@ mod tests {
         // A folder of 0.1.0 has no number.
         check(data).unwrap();
         stamp(data).unwrap();
-        assert_eq!(std::fs::read(data.join(NAME)).unwrap(), b"1\n");
+        assert_eq!(std::fs::read(data.join(NAME)).unwrap(), b"2\n");
         check(data).unwrap();
         for (bytes, word) in [
-            (b"2\n".as_slice(), "format 2"),
+            (b"3\n".as_slice(), "format 3"),
             (b"", "damaged"),
             (b"0\n", "damaged"),
             (b"one\n", "damaged"),

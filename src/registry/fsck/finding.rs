@@ -105,6 +105,8 @@ codes! {
     PackageMissing = "package-missing", Inconsistency;
     /// A record says that a package has another owner, or owner's name, than it has.
     OwnerWrong = "owner-wrong", Inconsistency;
+    /// A role says that its package has another path than it has.
+    PathWrong = "path-wrong", Inconsistency;
     /// A package without a manifest is listed, or one with manifests is not.
     PackageState = "package-state", Inconsistency;
     /// An upload session claims bytes that are not there.

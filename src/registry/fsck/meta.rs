@@ -70,6 +70,8 @@ impl Check<'_> {
         let before = match tag {
             tag::OWNER_NAME | tag::PACKAGE_NAME | tag::DELETED_NAME => f.text().map(|_| ()),
             tag::PENDING | tag::UPLOAD_OF => f.skip(8),
+            tag::LISTED => f.text().and_then(|_| f.text()).map(|_| ()),
+            tag::ROLE_PATH => f.skip(8).and_then(|()| f.text()).map(|_| ()),
             tag::TOKEN_HASH => f.skip(32),
             tag::TOKEN_OF => f.skip(8 + 1 + 8),
             _ => Some(()),
@@ -87,7 +89,7 @@ impl Check<'_> {
                 let at = MemberRecord::key_of(organization, user);
                 self.entry(key, value, at, MemberRecord::decode).await?;
             }
-            tag::PACKAGE_NAME | tag::DELETED_NAME | tag::PENDING => {
+            tag::PACKAGE_NAME | tag::DELETED_NAME | tag::PENDING | tag::LISTED => {
                 let Some(id) = f.package() else { return Ok(None) };
                 self.entry(key, value, PackageRecord::key_of(id), PackageRecord::decode).await?;
             }
@@ -97,6 +99,11 @@ impl Check<'_> {
                 };
                 let at = RoleRecord::key_of(package, user);
                 self.entry(key, value, at, RoleRecord::decode).await?;
+            }
+            tag::ROLE_PATH => {
+                let Some(package) = f.package() else { return Ok(None) };
+                let Some(user) = Fields(&key.bytes[1..]).owner() else { return Ok(None) };
+                self.entry(key, value, RoleRecord::key_of(package, user), RoleRecord::decode).await?;
             }
             tag::TOKEN_HASH | tag::TOKEN_OF => {
                 let Some(id) = f.token() else { return Ok(None) };

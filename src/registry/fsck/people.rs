@@ -13,7 +13,7 @@ use crate::{
             PolicyRecord, RoleRecord, State, TokenRecord, UploadRecord, decode_password,
         },
     },
-    store::{Batch, Key},
+    store::{Batch, Key, Record},
 };
 
 impl Check<'_> {
@@ -119,6 +119,16 @@ impl Check<'_> {
         {
             let text = format!("it says that {} owns the package, and {} does", role.owner, package.owner);
             self.find(Code::OwnerWrong, &object, text);
+        } else if let Ok(Some(package)) = packages::by_id(self.view, role.package).await
+            && let Ok(path) = package.package_name().map(|name| name.to_string())
+            && path != role.path
+        {
+            let text =
+                format!("it says that the package is {:?}, so the user's lists leave it out", role.path);
+            let mut batch = Batch::new();
+            batch.expect_equals(package.key(), Some(package.value()));
+            batch.replace(Some(&role), Some(&RoleRecord { path, ..role.clone() }));
+            self.add(Found::new(Code::PathWrong, &object, text).mended_by(batch));
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use crate::{
     registry::{
         Collected, Settings,
         records::{
-            AccountRecord, BlobRecord, Damage, Held, Hold, ManifestRecord, PackageRecord, State, TagRecord,
-            UploadRecord,
+            AccountRecord, BlobRecord, Damage, Held, Hold, ManifestRecord, PackageRecord, RoleRecord, State,
+            TagRecord, UploadRecord,
             blob::{holds_of, lease_key, lease_value, trash_key, wanting},
         },
     },
@@ -304,13 +304,30 @@ async fn records_about_what_is_gone_are_found() {
 
     let moved = PackageRecord { owner_name: "other".into(), ..package.clone() };
     world.edit(|batch| batch.replace(Some(&package), Some(&moved))).await;
-    world.finds(&[Code::OwnerWrong]).await;
+    world.finds(&[Code::OwnerWrong, Code::PathWrong]).await;
     let pending = PackageRecord { state: State::Pending, ..package.clone() };
     world.edit(|batch| batch.replace(Some(&moved), Some(&pending))).await;
     world.finds_and_mends(&[Code::PackageState]).await;
     world.edit(|batch| batch.replace(Some(&package), None)).await;
     let found = world.check(false, false).await;
     World::expect(&found, &[Code::LeaseDangling, Code::PackageMissing]);
+}
+
+#[tokio::test]
+async fn a_role_that_lists_would_not_find_is_corrected() {
+    let world = World::new().await;
+    let meta = world.memory.meta.as_ref();
+    let roles = meta.scan(&RoleRecord::all(), None, 100).await.unwrap();
+    assert!(!roles.is_empty());
+    for (_, bytes) in &roles {
+        let role = RoleRecord::decode(bytes).unwrap();
+        for path in ["", "acme/elsewhere"] {
+            let moved = RoleRecord { path: path.to_owned(), ..role.clone() };
+            world.edit(|batch| batch.replace(Some(&role), Some(&moved))).await;
+            world.finds_and_mends(&[Code::PathWrong]).await;
+            assert_eq!(meta.scan(&RoleRecord::all(), None, 100).await.unwrap(), roles);
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,10 +6,11 @@
 //! | meta | `p` package | [`PackageRecord`] |
 //! | meta | `n` path, package | index of packages by repository path |
 //! | meta | `P` owner, package | index of packages without a manifest |
+//! | meta | `l` visibility, path, package | index of the others, by who may read them |
 //! | meta | `N` path, package | index of deleted packages by repository path |
 //! | meta | `o` owner | [`AccountRecord`]; `O` name, owner: index; `w` owner: password hash |
 //! | meta | `m` organization, user | [`MemberRecord`]; `M` user, organization: index |
-//! | meta | `g` package, user | [`RoleRecord`]; `G` user, owner, package: index |
+//! | meta | `g` package, user | [`RoleRecord`]; `G` user, owner, package and `h` user, path, package: index |
 //! | meta | `t` token | [`TokenRecord`]; `i` hash, token and `T` user, kind, time, token: index |
 //! | meta | `k` number | a signing key |
 //! | meta | `r` kind, id | a revision of rights |
@@ -84,9 +85,11 @@ pub(crate) mod tag {
     pub(crate) const PACKAGE: u8 = b'p';
     pub(crate) const PACKAGE_NAME: u8 = b'n';
     pub(crate) const PENDING: u8 = b'P';
+    pub(crate) const LISTED: u8 = b'l';
     pub(crate) const DELETED_NAME: u8 = b'N';
     pub(crate) const ROLE: u8 = b'g';
     pub(crate) const ROLE_OF: u8 = b'G';
+    pub(crate) const ROLE_PATH: u8 = b'h';
     pub(crate) const TOKEN: u8 = b't';
     pub(crate) const TOKEN_OF: u8 = b'T';
     pub(crate) const TOKEN_HASH: u8 = b'i';

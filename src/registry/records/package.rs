@@ -64,6 +64,11 @@ impl PackageRecord {
         meta(tag::PACKAGE).with(&id.bytes())
     }
 
+    /// The prefix of all packages.
+    pub fn all() -> Key {
+        meta(tag::PACKAGE)
+    }
+
     /// The prefix of a repository path's index entry: what follows is the package's id.
     pub fn name_prefix(name: &PackageName) -> Key {
         meta(tag::PACKAGE_NAME).with_text(&name.to_string())
@@ -79,6 +84,12 @@ impl PackageRecord {
     pub fn path_in(key: &Key) -> Option<&str> {
         let path = key.bytes.get(1..key.bytes.len().checked_sub(9)?)?;
         std::str::from_utf8(path).ok()
+    }
+
+    /// The prefix of the index entries of packages of one visibility that are neither pending nor deleted, whose paths
+    /// begin so. They sort as the paths do: a page of those a viewer may read costs what it shows, not what it leaves out.
+    pub fn listed(visibility: Visibility, beginning: &str) -> Key {
+        meta(tag::LISTED).with(visibility.word().as_bytes()).with(&[0]).with(beginning.as_bytes())
     }
 
     /// The prefix of all pending packages.
@@ -162,8 +173,15 @@ impl Record for PackageRecord {
         if let Ok(name) = self.package_name() {
             keys.insert(Self::name_prefix(&name).with(&self.id.bytes()));
         }
-        if self.state == State::Pending {
-            keys.insert(Self::pending_of(self.owner).with(&self.id.bytes()));
+        match (self.state, self.package_name()) {
+            (State::Pending, _) => {
+                keys.insert(Self::pending_of(self.owner).with(&self.id.bytes()));
+            }
+            (State::Visible, Ok(name)) => {
+                let listed = Self::listed(self.visibility, "").with_text(&name.to_string());
+                keys.insert(listed.with(&self.id.bytes()));
+            }
+            (State::Visible, Err(_)) => {}
         }
         keys
     }
@@ -200,7 +218,9 @@ mod tests {
         assert_eq!(PackageRecord::path_in(&index[1]), Some("npm/acme/left-pad"));
         assert_eq!(PackageRecord::id_in(&index[1]), Some(PackageId(1)));
         let visible = PackageRecord { state: State::Visible, ..package };
-        assert_eq!(visible.index().len(), 1);
+        let index: Vec<_> = visible.index().into_iter().map(|key| key.bytes).collect();
+        assert_eq!(index[0], b"lprivate\0npm/acme/left-pad\0\0\0\0\0\0\0\0\x01");
+        assert_eq!((index[1][0], index.len()), (b'n', 2));
 
         let deleted = PackageRecord { deleted: Some(5), ..visible };
         let golden =

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{from_json, meta, tag, to_json};
+use super::{corrupt, from_json, meta, tag, to_json};
 use crate::{
     error::Result,
     model::{OwnerId, PackageId, Role},
@@ -25,9 +25,15 @@ pub struct RoleRecord {
     pub role: Role,
     /// Milliseconds since the epoch.
     pub since: u64,
+    /// The package's repository path, under which lists find the role. Whoever gives a package another name writes its
+    /// roles again. Empty in the first form, which an upgrade replaces.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
 }
 
-const VERSION: u8 = 1;
+/// Without the path.
+const FIRST: u8 = 1;
+const VERSION: u8 = 2;
 
 impl RoleRecord {
     /// Where a role is stored.
@@ -50,6 +56,17 @@ impl RoleRecord {
         Self::of_user(user).with(&owner.bytes())
     }
 
+    /// The prefix of a user's roles on packages whose paths begin so: they sort as the paths do, and end in the package's
+    /// id.
+    pub fn paths_of(user: OwnerId, beginning: &str) -> Key {
+        meta(tag::ROLE_PATH).with(&user.bytes()).with(beginning.as_bytes())
+    }
+
+    /// The prefix of all roles.
+    pub fn all() -> Key {
+        meta(tag::ROLE)
+    }
+
     /// The package's id at the end of an index entry.
     pub fn package_in(key: &Key) -> Option<PackageId> {
         key.bytes.last_chunk::<8>().map(|id| PackageId(u64::from_be_bytes(*id)))
@@ -57,7 +74,12 @@ impl RoleRecord {
 
     /// Reads a stored record.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        from_json(VERSION, bytes, "role")
+        let version = if bytes.first() == Some(&FIRST) { FIRST } else { VERSION };
+        let role: Self = from_json(version, bytes, "role")?;
+        match role.path.is_empty() == (version == FIRST) {
+            true => Ok(role),
+            false => Err(corrupt("role", "its form and its path do not go together")),
+        }
     }
 }
 
@@ -67,11 +89,16 @@ impl Record for RoleRecord {
     }
 
     fn value(&self) -> Bytes {
-        to_json(VERSION, self)
+        to_json(if self.path.is_empty() { FIRST } else { VERSION }, self)
     }
 
     fn index(&self) -> BTreeSet<Key> {
-        BTreeSet::from([Self::of_user_at(self.user, self.owner).with(&self.package.bytes())])
+        let id = self.package.bytes();
+        let mut keys = BTreeSet::from([Self::of_user_at(self.user, self.owner).with(&id)]);
+        if !self.path.is_empty() {
+            keys.insert(Self::paths_of(self.user, "").with_text(&self.path).with(&id));
+        }
+        keys
     }
 }
 
@@ -87,12 +114,28 @@ mod tests {
             owner: OwnerId(3),
             role: Role::Write,
             since: 4,
+            path: String::new(),
         };
         let golden = b"\x01{\"package\":1,\"user\":2,\"owner\":3,\"role\":\"write\",\"since\":4}";
         assert_eq!(role.value().as_ref(), golden);
         assert_eq!(RoleRecord::decode(golden).unwrap(), role);
         assert_eq!(role.key().bytes, b"g\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02");
         let index: Vec<_> = role.index().into_iter().map(|key| key.bytes).collect();
-        assert_eq!(index, [b"G\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01".to_vec()]);
+        let of_user = b"G\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01".to_vec();
+        assert_eq!(index, std::slice::from_ref(&of_user));
+
+        let role = RoleRecord { path: "acme/app".into(), ..role };
+        let golden =
+            b"\x02{\"package\":1,\"user\":2,\"owner\":3,\"role\":\"write\",\"since\":4,\"path\":\"acme/app\"}";
+        assert_eq!(role.value().as_ref(), golden);
+        assert_eq!(RoleRecord::decode(golden).unwrap(), role);
+        let index: Vec<_> = role.index().into_iter().map(|key| key.bytes).collect();
+        let by_path = b"h\0\0\0\0\0\0\0\x02acme/app\0\0\0\0\0\0\0\0\x01".to_vec();
+        assert_eq!(index, [of_user, by_path]);
+        for other in
+            [&b"\x02{\"package\":1,\"user\":2,\"owner\":3,\"role\":\"write\",\"since\":4}"[..], b"\x03{}"]
+        {
+            assert!(RoleRecord::decode(other).is_err());
+        }
     }
 }

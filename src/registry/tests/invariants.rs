@@ -120,7 +120,9 @@ impl Parts {
                 let policy = self.record(key, PolicyRecord::decode(value).unwrap());
                 self.policies.push(policy);
             }
-            b'O' | b'M' | b'n' | b'N' | b'P' | b'G' | b'T' | b'U' | b'i' | b'q' => self.entry(key),
+            b'O' | b'M' | b'n' | b'N' | b'P' | b'l' | b'G' | b'h' | b'T' | b'U' | b'i' | b'q' => {
+                self.entry(key)
+            }
             b'b' => assert_eq!((bytes_of(key), value.len()), (17, 8), "a pin says until when"),
             b'w' | b'k' | b'r' | b's' => {}
             other => panic!("meta {}", other as char),

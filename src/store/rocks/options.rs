@@ -157,6 +157,9 @@ impl Setup {
         blocks.set_partition_filters(true);
         blocks.set_metadata_block_size(4 * KIB);
         blocks.set_optimize_filters_for_memory(true);
+        // A key is found in its block by its hash, without a binary search.
+        blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+        blocks.set_data_block_hash_ratio(0.75);
         table(&mut blocks);
         let mut options = Options::default();
         options.set_block_based_table_factory(&blocks);
@@ -177,11 +180,7 @@ impl Setup {
                 options
             }
             Space::Blob => {
-                let mut options = self.plain(8 * KIB, |table| {
-                    table.set_ribbon_filter(10.0);
-                    table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
-                    table.set_data_block_hash_ratio(0.75);
-                });
+                let mut options = self.plain(8 * KIB, |table| table.set_ribbon_filter(10.0));
                 // Digests do not compress; zstd would only cost.
                 options.set_bottommost_compression_type(DBCompressionType::Lz4);
                 answer_absent(&mut options);
@@ -201,7 +200,8 @@ impl Setup {
                 options
             }
             Space::Doc => {
-                let mut options = self.plain(16 * KIB, |table| table.set_bloom_filter(10.0, false));
+                // A read of one manifest unpacks three blocks, and keeps them: small ones, with few others in them.
+                let mut options = self.plain(4 * KIB, |table| table.set_bloom_filter(10.0, false));
                 options.set_compression_type(DBCompressionType::Zstd);
                 // Manifests resemble each other; a dictionary finds that across blocks.
                 options.set_bottommost_compression_options(

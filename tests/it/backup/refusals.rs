@@ -116,7 +116,7 @@ fn a_damaged_backup_names_what_is_damaged() {
     };
     damage(&manifest, &other("\"size\":", "\"size\":1"), &["its sum differs"]);
     damage(&manifest, &other("\"format\":1", "\"format\":2"), &["has format 2", "newer"]);
-    damage(&manifest, &other("\"data\":1", "\"data\":9"), &["data format 9", "newer"]);
+    damage(&manifest, &other("\"data\":2", "\"data\":9"), &["data format 9", "newer"]);
     said(&packhouse(&["restore", "--check", text(&into)]), 0);
 
     // Who has nothing else restores the rest.

@@ -143,7 +143,7 @@ impl Records {
 /// Whether a key is an entry of an index of packages, manifests or tags.
 fn is_index(key: &Key) -> bool {
     match key.space {
-        Space::Meta => [b'n', b'P', b'N'].contains(&key.bytes[0]),
+        Space::Meta => [b'n', b'l', b'P', b'N'].contains(&key.bytes[0]),
         Space::Doc => [b'v', b's', b'd', b'y'].contains(&key.bytes[0]),
         Space::Queue => [b'd', b'z'].contains(&key.bytes[0]),
         // An edge is what is no lease.

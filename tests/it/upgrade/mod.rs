@@ -50,7 +50,7 @@ async fn old() -> TempDir {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_0_1_0_opens_and_serves_all_it_holds() {
     let server = Server::of(old().await, &[]);
-    assert_eq!(std::fs::read(server.data().join("format")).unwrap(), b"1\n", "it is stamped");
+    assert_eq!(std::fs::read(server.data().join("format")).unwrap(), b"2\n", "it is stamped");
     let listed = server.admin_ok(&["user", "list"]);
     assert!(["admin", "ada", "bob"].iter().all(|name| listed.contains(name)), "{listed}");
     let listed = server.admin_ok(&["org", "member", "list", "acme"]);
@@ -128,8 +128,8 @@ async fn a_folder_of_a_newer_release_is_refused_untouched() {
     let data = folder.path().join("data");
     // As 0.1.0 left it, so without a lock file of this release's making.
     std::fs::remove_file(data.join("lock")).unwrap();
-    std::fs::write(data.join("format"), "2\n").unwrap();
-    refused(&data, &["format 2", "a newer one wrote it", "nothing in it was changed"]);
+    std::fs::write(data.join("format"), "3\n").unwrap();
+    refused(&data, &["format 3", "a newer one wrote it", "nothing in it was changed"]);
     std::fs::write(data.join("format"), "garbage").unwrap();
     refused(&data, &["damaged file `format`"]);
     std::fs::write(data.join("format"), "1\n").unwrap();

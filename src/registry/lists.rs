@@ -1,0 +1,230 @@
+//! Lists across packages: each viewer's own, in order of the paths, at the cost of the page and not of what is left out.
+//!
+//! Whoever may read a package found one of three ways to it, and each has an index in order of the paths: the package is
+//! public, the viewer rules its owner, or the viewer was given a role on it. A list merges these. What they lead to is
+//! then judged like every other request, by `auth::may_read`: a way too many would cost time and show nothing.
+
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use self::walk::{Merge, Walk};
+use super::{
+    Registry, accounts,
+    packages::{beginning, beginnings},
+    permissions,
+    records::{AccountRecord, ManifestRecord, MemberRecord, Membership, PackageRecord, RoleRecord},
+};
+use crate::{
+    auth::{self, Actor, Caller, Facts, PackageTarget, Verb},
+    error::{Challenge, Error, Kind, Result},
+    model::{OwnerId, PackageId, Role, Scope, Visibility},
+    store::{Key, MetadataRead},
+};
+
+/// A page of a list across packages.
+#[derive(Debug)]
+pub struct Packages {
+    /// Those the viewer may read, in bytewise order of their repository paths.
+    pub packages: Vec<PackageTarget>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+impl Registry {
+    /// The catalog of the registry as one viewer may see it: at most `limit` repository paths that sort after `after`.
+    ///
+    /// # Errors
+    /// Unauthenticated when the bearer token was not issued for the catalog.
+    pub async fn catalog(&self, viewer: &Caller, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        if !viewer.bound_allows("*", Verb::Pull) {
+            let kind = Kind::Unauthenticated(Challenge::Insufficient);
+            return Err(Error::new(kind, "this bearer token was not issued for the catalog"));
+        }
+        let page = self.list(viewer, None, after, limit, false).await?;
+        Ok(page.packages.iter().map(|package| package.name.to_string()).collect())
+    }
+
+    /// The packages of one owner, or of all, that a viewer may read: at most `limit` whose paths sort after `after`.
+    pub async fn packages_of(
+        &self,
+        viewer: &Caller,
+        owner: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Packages> {
+        self.list(viewer, owner, after, limit, true).await
+    }
+
+    /// `empty`: whether packages whose manifests were all deleted are listed.
+    async fn list(
+        &self,
+        viewer: &Caller,
+        owner: Option<&str>,
+        after: Option<&str>,
+        limit: usize,
+        empty: bool,
+    ) -> Result<Packages> {
+        // No path holds a NUL, and index entries use it: what a client writes behind one changes nothing in the order.
+        let after = after.map(|path| path.split('\0').next().unwrap_or_default());
+        let view = self.meta.snapshot()?;
+        let mut eyes = Eyes { empty, ..Eyes::new(self, view.as_ref(), viewer) };
+        let mut ways = Merge::new(eyes.ways(owner, after).await?);
+        let mut packages = Vec::new();
+        // Mostly all that the ways lead to may be read, and one round is a page.
+        let mut least = 1;
+        loop {
+            let missing = limit.saturating_add(1) - packages.len();
+            let ids = ways.next(view.as_ref(), missing.clamp(least, STRIDE)).await?;
+            if ids.is_empty() {
+                return Ok(Packages { packages, more: false });
+            }
+            packages.extend(eyes.readable(&ids).await?);
+            if packages.len() > limit {
+                packages.truncate(limit);
+                return Ok(Packages { packages, more: true });
+            }
+            if let Some(beginning) = eyes.shut.take() {
+                ways.pass_over(&beginning);
+            }
+            least = (least * 2).min(STRIDE);
+        }
+    }
+}
+
+/// Index entries read at once at most.
+const STRIDE: usize = 256;
+
+/// What one viewer sees at one moment.
+pub(crate) struct Eyes<'a> {
+    registry: &'a Registry,
+    view: &'a dyn MetadataRead,
+    viewer: &'a Caller,
+    owners: HashMap<OwnerId, (super::facts::Standing, bool)>,
+    empty: bool,
+    /// How the paths begin among which the last one looked at is, if their owner shows none of them to this viewer.
+    shut: Option<String>,
+}
+
+impl<'a> Eyes<'a> {
+    pub(crate) fn new(registry: &'a Registry, view: &'a dyn MetadataRead, viewer: &'a Caller) -> Self {
+        Self { registry, view, viewer, owners: HashMap::new(), empty: true, shut: None }
+    }
+
+    /// Every way by which this viewer may come to read a package: see [`auth::may_read`] and [`super::facts::role`]. What is
+    /// pending is in none of them.
+    async fn ways(&mut self, owner: Option<&str>, after: Option<&str>) -> Result<Vec<Walk>> {
+        if self.viewer.is_anonymous() && !self.registry.anonymous_reads() {
+            return Ok(Vec::new());
+        }
+        let all = beginnings(owner);
+        let public = PackageRecord::listed(Visibility::Public, "");
+        let mut ways = vec![Walk::new(public, all.clone(), after)];
+        if !self.viewer.scopes.has(Scope::ReadPackages) {
+            return Ok(ways);
+        }
+        let private = PackageRecord::listed(Visibility::Private, "");
+        match self.viewer.actor {
+            Actor::Anonymous | Actor::Job(_) => {}
+            Actor::Operator => ways.push(Walk::new(private, all, after)),
+            Actor::User(user) => {
+                let ruled = match owner {
+                    Some(owner) => self.ruled_of(owner).await?,
+                    None => self.ruled(user).await?,
+                };
+                let ranges = ruled.iter().flat_map(|name| beginnings(Some(name))).collect();
+                ways.push(Walk::new(private, ranges, after));
+                ways.push(Walk::new(RoleRecord::paths_of(user, ""), all, after));
+            }
+        }
+        Ok(ways)
+    }
+
+    /// The owner of this name, if the viewer rules it.
+    async fn ruled_of(&mut self, name: &str) -> Result<Vec<String>> {
+        let Some(account) = accounts::by_name(self.view, name).await? else { return Ok(Vec::new()) };
+        let rules =
+            self.towards(account.id).await?.is_some_and(|(standing, _)| standing.owner_role.is_some());
+        Ok(if rules { vec![account.folded()] } else { Vec::new() })
+    }
+
+    /// The names of all owners that a user rules: its own, and of the organizations it owns.
+    async fn ruled(&self, user: OwnerId) -> Result<Vec<String>> {
+        let memberships = accounts::walk(self.view, &MemberRecord::of_user(user)).await?;
+        let organizations: Vec<_> =
+            memberships.iter().filter_map(|(key, _)| AccountRecord::id_in(key)).collect();
+        let keys: Vec<Key> = organizations.iter().map(|id| MemberRecord::key_of(*id, user)).collect();
+        let mut owned = vec![AccountRecord::key_of(user)];
+        for (id, bytes) in organizations.iter().zip(self.view.multi_get(&keys).await?) {
+            let Some(bytes) = bytes else { continue };
+            if MemberRecord::decode(&bytes)?.membership == Membership::Owner {
+                owned.push(AccountRecord::key_of(*id));
+            }
+        }
+        let accounts = self.view.multi_get(&owned).await?;
+        accounts.iter().flatten().map(|bytes| Ok(AccountRecord::decode(bytes)?.folded())).collect()
+    }
+
+    /// The viewer's role on a package.
+    pub(crate) async fn role(&mut self, package: &PackageRecord) -> Result<Option<Role>> {
+        let direct = match self.viewer.actor {
+            Actor::User(user) => permissions::role_of(self.view, package.id, user).await?,
+            Actor::Anonymous | Actor::Operator | Actor::Job(_) => None,
+        };
+        let Some((standing, _)) = self.towards(package.owner).await? else { return Ok(None) };
+        Ok(super::facts::role(self.viewer.actor, package, &standing, direct))
+    }
+
+    /// Those of some packages that the viewer may read, in their order. What is pending is not listed.
+    async fn readable(&mut self, ids: &[PackageId]) -> Result<Vec<PackageTarget>> {
+        let keys: Vec<Key> = ids.iter().map(|id| PackageRecord::key_of(*id)).collect();
+        let direct: Vec<Key> = match self.viewer.actor {
+            Actor::User(user) => ids.iter().map(|id| RoleRecord::key_of(*id, user)).collect(),
+            Actor::Anonymous | Actor::Operator | Actor::Job(_) => Vec::new(),
+        };
+        let records = self.view.multi_get(&keys).await?;
+        let roles = self.view.multi_get(&direct).await?;
+        let mut readable = Vec::new();
+        for (index, bytes) in records.into_iter().enumerate() {
+            let Some(bytes) = bytes else { continue };
+            let package = PackageRecord::decode(&bytes)?;
+            // A role stays with what was deleted, for a restore.
+            if package.deleted.is_some() {
+                continue;
+            }
+            let Some((standing, anonymous_reads)) = self.towards(package.owner).await? else { continue };
+            let direct = match roles.get(index) {
+                Some(Some(bytes)) => Some(RoleRecord::decode(bytes)?.role),
+                Some(None) | None => None,
+            };
+            let target = package.target()?;
+            let shut = self.viewer.is_anonymous() && !anonymous_reads;
+            self.shut = shut.then(|| beginning(target.name.ecosystem(), target.name.owner()));
+            let facts = Facts {
+                role: super::facts::role(self.viewer.actor, &package, &standing, direct),
+                package: Some(target.clone()),
+                anonymous_reads,
+                ..Facts::default()
+            };
+            let listed = !target.pending && auth::may_read(self.viewer, &facts);
+            if listed && (self.empty || self.view.any(&ManifestRecord::live(target.id)).await?) {
+                readable.push(target);
+            }
+        }
+        Ok(readable)
+    }
+
+    async fn towards(&mut self, owner: OwnerId) -> Result<Option<(super::facts::Standing, bool)>> {
+        if let Some(known) = self.owners.get(&owner) {
+            return Ok(Some(*known));
+        }
+        let Some(account) = accounts::by_id(self.view, owner).await? else { return Ok(None) };
+        let standing = super::facts::standing(self.view, self.viewer.actor, &account).await?;
+        let anonymous_reads = self.registry.anonymous_reads() && account.anonymous_reads;
+        self.owners.insert(owner, (standing, anonymous_reads));
+        Ok(Some((standing, anonymous_reads)))
+    }
+}
