@@ -151,28 +151,36 @@ fn without_descriptors_it_refuses_and_recovers() {
         run(std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={soft}:")]))
     };
     let count = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    // Connections are closed a moment after their answers.
-    let mut open = count();
-    for _ in 0..20 {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        open = open.min(count());
-    }
-    limit(&(open + 8).to_string());
-    // One descriptor less each time: one is the last for the connection, and none is left for the file.
+    // Whether so many come to be open within a moment.
+    let comes_to = |wanted: usize| {
+        (0..20).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(25));
+            count() == wanted
+        })
+    };
+    // A connection is closed a moment after its answer.
+    comes_to(0);
+    limit(&(count() + 8).to_string());
+    // Connections take all that are left, wherever among the numbers those are; the next one is turned away.
     let mut held = Vec::new();
-    let mut refusals = 0;
-    for round in 0..12 {
-        let bytes = noise(600 + round, 60_000);
-        let answer = offer(&kept.client, &bytes);
-        if answer.status != 201 {
-            refused(&answer);
-            kept.is_absent(&bytes);
-            refusals += 1;
+    loop {
+        let before = count();
+        let another = std::net::TcpStream::connect(&server.address).unwrap();
+        if !comes_to(before + 1) {
             break;
         }
-        held.push(std::net::TcpStream::connect(&server.address).unwrap());
+        held.push(another);
+        assert!(held.len() < 64, "there were descriptors left");
     }
-    assert!(refusals > 0, "there were descriptors left");
+    // One is given back: it is the connection's, and the file has none.
+    let full = count();
+    drop(held.pop());
+    assert!(comes_to(full - 1));
+    let bytes = noise(600, 60_000);
+    refused(&offer(&kept.client, &bytes));
+    assert!(comes_to(full - 1));
+    kept.is_absent(&bytes);
+    assert!(comes_to(full - 1));
     kept.is_there();
     drop(held);
     limit("20000");
