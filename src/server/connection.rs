@@ -32,6 +32,7 @@ use super::{
     pipeline::{Link, Serve},
     pulse::{Overdue, Patience, Pulse},
     sendfile::Sink,
+    socket::Socket,
     stall::Streams,
     tasks::{Phase, Stop},
     tls::Tls,
@@ -83,6 +84,7 @@ impl<H: Serve> Shared<H> {
         if let Err(cause) = stream.set_nodelay(true) {
             tracing::debug!(%cause, "TCP_NODELAY");
         }
+        let stream = Socket::new(stream);
         // Each stage is boxed when it is reached: a connection costs what it does, not the most it could ever do.
         let Some(tls) = self.tls.clone() else { return self.drive(stream, link, stop).await };
         let accepted = tokio::select! {

@@ -3,8 +3,8 @@
 //! A connection that sends or takes a large blob as fast as it can is always ready to go on. Between such connections a
 //! small request waits twice: for its turn among the tasks of a worker, and, where clients and daemon want more cores than
 //! there are, for the worker itself, which the system puts aside like everybody who has used up his share. So a connection
-//! moves over while it has a large body under way: to threads that stand back behind the others. Its socket stays where it
-//! was registered; moving costs some microseconds for each large body.
+//! moves over while it has a large body under way: to threads that stand back behind the others. Its socket follows it
+//! ([`super::socket`]); moving costs some microseconds for each large body.
 
 use std::{
     future::Future,
@@ -95,15 +95,17 @@ impl Future for Stay {
     type Output = Option<Connection>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
-        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        let this = &mut *self;
+        let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
+        this.pulse.runs_on_bulk(this.bulk);
         if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(None);
         }
-        if self.pulse.is_bulk() == self.bulk {
+        if this.pulse.is_bulk() == this.bulk {
             return Poll::Pending;
         }
         // Whoever has it next polls it at once, so what would have woken this task wakes that one.
-        Poll::Ready(self.connection.take())
+        Poll::Ready(this.connection.take())
     }
 }
 

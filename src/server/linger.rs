@@ -29,6 +29,7 @@ use super::{
     framing::Framing,
     pulse::Pulse,
     sendfile::{self, Sink, Spans},
+    socket::Home,
 };
 
 /// A client that was sending and has been quiet for so long after our FIN is not going to send on.
@@ -58,6 +59,7 @@ pub(super) struct Wire<S> {
     framing: Framing,
     pulse: Arc<Pulse>,
     patience: WirePatience,
+    home: Home,
     /// What it sends out of files.
     spans: Option<Arc<Spans>>,
     /// Set while a write is stuck.
@@ -83,8 +85,8 @@ impl<S> Wire<S> {
         patience: WirePatience,
         spans: Option<Arc<Spans>>,
     ) -> Self {
-        let (stuck, ended, closing) = (None, false, Closing::Open);
-        Self { inner, ahead, framing, pulse, patience, spans, stuck, ended, closing }
+        let (home, stuck, ended, closing) = (Home::default(), None, false, Closing::Open);
+        Self { inner, ahead, framing, pulse, patience, home, spans, stuck, ended, closing }
     }
 
     /// Passes on the result of a write, unless writes have been stuck for too long.
@@ -100,13 +102,14 @@ impl<S> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl<S: Sink> AsyncRead for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.home.follow(&mut this.inner, this.pulse.is_on_bulk())?;
         let before = buf.filled().len();
         if this.ahead.has_remaining() {
             let taken = this.ahead.len().min(buf.remaining());
@@ -130,6 +133,8 @@ impl<S: Sink> AsyncWrite for Wire<S> {
         cx: &mut Context<'_>,
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        this.home.follow(&mut this.inner, this.pulse.is_on_bulk())?;
         let result = match sendfile::poll_write(self.spans.as_deref(), &self.inner, data, cx) {
             Some(result) => result,
             None => Pin::new(&mut self.inner).poll_write_vectored(cx, data),

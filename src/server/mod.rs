@@ -21,6 +21,7 @@ mod pipeline;
 mod probe;
 mod pulse;
 mod sendfile;
+mod socket;
 mod stall;
 mod tasks;
 mod tls;

@@ -1,7 +1,7 @@
 //! What a connection is doing, shared between the bytes below hyper and the requests above it.
 
 use std::{
-    sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ pub struct Pulse {
     requests: AtomicU32,
     flying: AtomicU32,
     bulk: AtomicU32,
+    on_bulk: AtomicBool,
     idle_since: AtomicU64,
 }
 
@@ -49,6 +50,7 @@ impl Pulse {
             requests: AtomicU32::new(0),
             flying: AtomicU32::new(0),
             bulk: AtomicU32::new(0),
+            on_bulk: AtomicBool::new(false),
             idle_since: AtomicU64::new(0),
         }
     }
@@ -70,6 +72,16 @@ impl Pulse {
     /// Whether a large body is under way.
     pub(super) fn is_bulk(&self) -> bool {
         self.bulk.load(Relaxed) > 0
+    }
+
+    /// The connection runs on the bulk lane now, or not.
+    pub(super) fn runs_on_bulk(&self, bulk: bool) {
+        self.on_bulk.store(bulk, Relaxed);
+    }
+
+    /// Whether it does.
+    pub(super) fn is_on_bulk(&self) -> bool {
+        self.on_bulk.load(Relaxed)
     }
 
     /// Part of a head is there, or not.

@@ -10,20 +10,13 @@ use std::{
     collections::VecDeque,
     fs::File,
     io::{self, IoSlice, IoSliceMut},
-    os::fd::AsFd,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use rustix::{
-    io::{Errno, ReadWriteFlags},
-    net::SendFlags,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest},
-    net::TcpStream,
-};
+use rustix::io::{Errno, ReadWriteFlags};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Most that one stand-in stands for.
 pub(super) const SPAN: usize = 1 << 20;
@@ -108,47 +101,16 @@ pub(super) trait Sink: AsyncRead + AsyncWrite + Unpin {
         offset: u64,
         length: usize,
     ) -> Poll<io::Result<usize>>;
-}
 
-impl Sink for TcpStream {
-    const SENDS_FILES: bool = true;
-
-    fn poll_send_more(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        poll_do(self, cx, || rustix::net::send(self.as_fd(), bytes, SendFlags::MORE | SendFlags::NOSIGNAL))
-    }
-
-    fn poll_send_file(
-        &self,
-        cx: &mut Context<'_>,
-        file: &File,
-        offset: u64,
-        length: usize,
-    ) -> Poll<io::Result<usize>> {
-        poll_do(self, cx, || {
-            let mut from = offset;
-            rustix::fs::sendfile(self.as_fd(), file, Some(&mut from), length)
-        })
-    }
-}
-
-/// Does something to a socket when it has room.
-fn poll_do(
-    socket: &TcpStream,
-    cx: &mut Context<'_>,
-    mut call: impl FnMut() -> rustix::io::Result<usize>,
-) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(socket.poll_write_ready(cx))?;
-        match socket.try_io(Interest::WRITABLE, || call().map_err(io::Error::from)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return Poll::Ready(done),
-        }
-    }
+    /// Waits for its readiness with the runtime that this is called on from now on.
+    ///
+    /// # Errors
+    /// When the system refuses, which closes the connection.
+    fn move_here(&mut self) -> io::Result<()>;
 }
 
 /// Encrypted bytes come from this process.
-impl<S: AsyncRead + AsyncWrite + Unpin> Sink for tokio_rustls::server::TlsStream<S> {
+impl<S: Sink> Sink for tokio_rustls::server::TlsStream<S> {
     const SENDS_FILES: bool = false;
 
     fn poll_send_more(&self, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
@@ -157,6 +119,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink for tokio_rustls::server::TlsStream
 
     fn poll_send_file(&self, _: &mut Context<'_>, _: &File, _: u64, _: usize) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
+
+    fn move_here(&mut self) -> io::Result<()> {
+        self.get_mut().0.move_here()
     }
 }
 
@@ -205,17 +171,21 @@ pub(super) fn is_resident(file: &File, offset: u64, length: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, io::Write};
+    use std::{future::poll_fn, io::Write as _};
 
-    use tokio::{io::AsyncReadExt, net::TcpListener};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
 
     use super::*;
+    use crate::server::socket::Socket;
 
-    async fn pair() -> (TcpStream, TcpStream) {
+    async fn pair() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap());
         let (client, accepted) = tokio::join!(client, listener.accept());
-        (accepted.unwrap().0, client.unwrap())
+        (Socket::new(accepted.unwrap().0), client.unwrap())
     }
 
     fn file(bytes: &[u8]) -> Arc<File> {
@@ -225,7 +195,7 @@ mod tests {
     }
 
     /// Writes everything as hyper does: advances by what was taken, and asks again.
-    async fn write(spans: &Spans, sink: &mut TcpStream, pieces: &[Bytes]) -> io::Result<()> {
+    async fn write(spans: &Spans, sink: &mut Socket, pieces: &[Bytes]) -> io::Result<()> {
         let mut pieces: VecDeque<Bytes> = pieces.iter().cloned().collect();
         while let Some(first) = pieces.front() {
             let slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
@@ -237,7 +207,7 @@ mod tests {
             .await
             {
                 Some(sent) => sent?,
-                None => sink.try_write(first)?,
+                None => sink.write(first).await?,
             };
             let rest = first.slice(sent.min(first.len())..);
             pieces.pop_front();

@@ -15,12 +15,13 @@ use rustls::{
     sign::CertifiedKey,
     version::{TLS12, TLS13},
 };
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::sync::Notify;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
     expiry,
     metrics::Metrics,
+    socket::Socket,
     tasks::{Phase, Stop},
 };
 use crate::error::{Error, Result, What};
@@ -79,7 +80,7 @@ impl Tls {
     }
 
     /// Shakes hands.
-    pub(super) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn accept(&self, stream: Socket) -> std::io::Result<TlsStream<Socket>> {
         self.acceptor.accept(stream).await
     }
 
