@@ -1,6 +1,6 @@
 //! System calls that fail or hang: strace puts the failure in their way.
 
-use std::path::Path;
+use std::{io::Read as _, path::Path};
 
 use super::{Kept, REPOSITORY, file_of, offer, refused, skip, write_ahead_log};
 use crate::support::{
@@ -112,6 +112,28 @@ fn a_failing_read_breaks_the_answer_off() {
         assert!(answer.body == kept.small);
     });
     kept.is_there();
+}
+
+/// What the kernel sends by itself may fail too.
+#[test]
+fn a_file_that_cannot_be_sent_breaks_the_answer_off() {
+    let server = Server::start();
+    let kept = Kept::push(&server);
+    let bytes = noise(9, 3 << 20);
+    kept.client.push_blob(REPOSITORY, &bytes);
+    let target = format!("/v2/{REPOSITORY}/blobs/{}", sha256(&bytes));
+    while_it_fails("a_file_that_cannot_be_sent", &server, &[], "sendfile:error=EIO:when=2+", || {
+        let mut stream = kept.client.open("GET", &target, &[], Some(0));
+        let mut answer = Vec::new();
+        // It ends in a reset or without one; what came before is in the vector either way.
+        let _ = stream.read_to_end(&mut answer);
+        let head = answer.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+        assert!(answer.len() - head < bytes.len(), "not a whole answer of other bytes");
+        assert!(bytes.starts_with(&answer[head..]), "and none of others' in what came");
+        kept.is_there();
+    });
+    assert!(kept.client.get(&target).expect(200).body == bytes);
 }
 
 /// A push waits for the disk; everybody else does not wait for it.

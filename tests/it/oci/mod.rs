@@ -66,6 +66,7 @@ mod deletes;
 mod errors;
 mod findings;
 mod kinds;
+mod lanes;
 mod leases;
 mod limits;
 mod manifests;

@@ -138,6 +138,19 @@ impl Client {
         read(&mut stream, method == "HEAD")
     }
 
+    /// Asks over a connection that stays open.
+    pub fn ask(&self, stream: &mut TcpStream, method: &str, target: &str, body: &[u8]) -> Response {
+        let authorization = self.authorization.as_deref().unwrap_or_default();
+        let (address, length) = (&self.address, body.len());
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {authorization}\r\n\
+             Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        read(stream, method == "HEAD")
+    }
+
     /// Opens a connection and sends a request's head; the body is the caller's.
     pub fn open(
         &self,
