@@ -139,6 +139,10 @@ impl<S: Sink> AsyncWrite for Wire<S> {
             Some(result) => result,
             None => Pin::new(&mut self.inner).poll_write_vectored(cx, data),
         };
+        // Only here: on HTTP/2 pings are written too, and a stand-in is more than any other connection has in its queue.
+        if self.spans.is_some() && matches!(result, Poll::Ready(Ok(written)) if written > 0) {
+            self.pulse.wrote();
+        }
         self.watched(cx, result)
     }
 

@@ -25,7 +25,7 @@ const SENT_FROM: u64 = 64 << 10;
 /// What is read in one go where a part is not in memory. More than a piece: each reading begins with small chunks.
 const READ: u64 = 4 << 20;
 
-/// Bytes that a connection moves at most before others have their turn. A reader that keeps up would else hold a worker for
+/// Bytes after which others have their turn; hyper, which asks once more in the same poll, comes to twice as many. A reader that keeps up would else hold a worker for
 /// milliseconds, with small answers waiting behind it.
 const TURN: u64 = 4 << 20;
 

@@ -59,6 +59,14 @@ impl Pulse {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
     }
 
+    /// Bytes left for the client. An answer that was handed over whole may still be on its way: as long as its client takes
+    /// of it, the connection is not idle.
+    pub(super) fn wrote(&self) {
+        if self.idle_since.load(Relaxed) != 0 {
+            self.idle_since.store(self.now(), Relaxed);
+        }
+    }
+
     /// A large body is under way.
     pub(super) fn bulk_began(&self) {
         self.bulk.fetch_add(1, Relaxed);
@@ -140,5 +148,26 @@ impl Pulse {
     #[cfg(test)]
     pub(super) fn is_head_pending(&self) -> bool {
         self.head_since.load(Relaxed) > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_the_rest_of_an_answer_is_not_idle() {
+        let minute = Duration::from_secs(60);
+        let patience = Patience { first_request: minute, header: minute, idle: minute };
+        let pulse = Pulse::new();
+        pulse.wrote();
+        pulse.request_began();
+        pulse.request_ended();
+        let (ended, what) = pulse.overdue(&patience).unwrap();
+        assert_eq!(what, Overdue::Idle);
+        tokio::time::advance(minute / 2).await;
+        pulse.wrote();
+        let (moved, _) = pulse.overdue(&patience).unwrap();
+        assert!(moved >= ended + Duration::from_secs(29));
     }
 }

@@ -265,6 +265,7 @@ impl Committer {
         *lock(&self.state.broken) = Some((error.kind(), error.to_string()));
         self.reopen_at = Some(Instant::now());
         self.numbers.forget();
+        self.known = Known::default();
         for answer in answers {
             self.state.figures.failed.fetch_add(1, Relaxed);
             let error = Error::new(error.kind(), error.public().to_owned()).because(error.to_string());
