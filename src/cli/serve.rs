@@ -64,15 +64,10 @@ impl Options {
     }
 }
 
-/// After how many turns a worker that is never idle looks for what arrived.
-const LOOK_EVERY: u32 = 5;
-
 /// The runtime everything runs on.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
-    // Connections that move large blobs are always ready to go on, a tenth of a millisecond at a time. At tokio's own
-    // interval of 61 turns a small request would wait for several milliseconds until somebody looks whether it came.
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.event_interval(LOOK_EVERY).enable_all().build().map_err(Error::internal)
+    builder.event_interval(server::LOOK_EVERY).enable_all().build().map_err(Error::internal)
 }
 
 /// Opens the registry of the configuration's data folder.

@@ -27,8 +27,10 @@ pub(super) const LARGE: u64 = 4 << 20;
 /// By how much the threads stand back, in steps of nice(2). As far as those that write and hash uploads.
 const NICE: i32 = 5;
 
-/// After how many turns a thread that is never idle looks for what arrived.
-const LOOK_EVERY: u32 = 5;
+/// After how many turns a thread of either lane that is never idle looks for what arrived. Connections that move large blobs
+/// are always ready to go on, a tenth of a millisecond at a time. At tokio's own interval of 61 turns a small request would
+/// wait for several milliseconds until somebody looks whether it came.
+pub const LOOK_EVERY: u32 = 5;
 
 type Connection = Pin<Box<dyn Future<Output = ()> + Send>>;
 

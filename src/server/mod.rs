@@ -47,6 +47,7 @@ use self::{
 pub use self::{
     control::Control,
     dispatch::{Entry, Table, entry, standard},
+    lanes::LOOK_EVERY,
     log::start as start_log,
     metrics::Metrics,
     pipeline::{Ask, Authenticate},
