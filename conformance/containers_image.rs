@@ -103,7 +103,7 @@ fn skopeo(ctx: &Ctx) -> Result {
 }
 
 /// podman or buildah with a store of its own.
-fn engine<'a>(ctx: &'a Ctx, program: &str, args: &[&str]) -> Cmd<'a> {
+pub fn engine<'a>(ctx: &'a Ctx, program: &str, args: &[&str]) -> Cmd<'a> {
     let cmd = ctx.cmd(program).args(["--storage-driver", "vfs", "--root"]).arg(ctx.path("store"));
     cmd.arg("--runroot").arg(ctx.path("runroot")).args(args)
 }

@@ -21,6 +21,7 @@ mod oras;
 mod prometheus;
 mod signing;
 mod suite;
+mod teams;
 mod uploads;
 
 use std::fs;
@@ -44,6 +45,7 @@ fn cases() -> Vec<&'static Case> {
         signing::CASES,
         copies::CASES,
         uploads::CASES,
+        teams::CASES,
         prometheus::CASES,
         large::CASES,
     ];

@@ -1,13 +1,15 @@
 //! Who asks, and may they: over 10 and over 100,000 users with a package each. The first figure is of one caller who
-//! comes again and again, the second of callers who come in turn, more of them than the caches keep.
+//! comes again and again, the second of callers who come in turn, more of them than the caches keep. And in an organization
+//! of 100 teams with 1,000 roles on its packages.
 
 use std::{cell::Cell, sync::OnceLock};
 
 use criterion::{BenchmarkId, Criterion};
 use http::HeaderMap;
 use packhouse::{
-    auth::{Authenticator, Caller, Grant, Pull},
-    model::PackageName,
+    auth::{Authenticator, Caller, Grant, Manage, Pull},
+    model::{OwnerName, PackageName, Role, TeamName},
+    registry::{permissions::GroupName, records::Membership},
 };
 
 use crate::world::{World, name};
@@ -46,6 +48,62 @@ fn installation(users: usize) -> (World, Askers) {
     (world, askers.into_iter().filter_map(OnceLock::into_inner).collect())
 }
 
+const TEAMS: usize = 100;
+const PACKAGES: usize = 100;
+/// Teams with a role on each package.
+const ROLES: usize = 10;
+
+fn team(number: usize) -> TeamName {
+    TeamName::parse(&format!("acme/team{number:03}")).expect("a name")
+}
+
+/// An organization whose teams are five deep, with roles on its packages, and a member of the lowest of the first five.
+fn organization() -> (World, Caller, PackageName) {
+    let world = World::new();
+    let member = world.runtime.block_on(async {
+        let (_, member) = (world.user("owner").await, world.user("member").await);
+        let operator = Caller::operator(world.registry.now(), "bench".into());
+        let system = world.registry.policy().authorize_system(&operator).expect("the operator");
+        let acme = OwnerName::parse("acme").expect("a name");
+        world.registry.create_organization(&system, &acme, "owner").await.expect("an organization");
+        let acme = world.registry.policy().authorize_owner(&operator, "acme").await.expect("the operator");
+        world.registry.set_member(&acme, "member", Some(Membership::Member)).await.expect("a member");
+        for number in 0..TEAMS {
+            let above = (number % 5 != 0).then(|| team(number - 1));
+            let above = above.as_ref().map(TeamName::team);
+            world.registry.create_team(&acme, &team(number), above).await.expect("a team");
+        }
+        let lowest = team(4);
+        let lead = world.registry.policy().authorize_team(&operator, "acme", lowest.team()).await;
+        let lead = lead.expect("the operator");
+        world.registry.set_team_member(&lead, "member", Some(false)).await.expect("a member");
+        member
+    });
+    world.many(PACKAGES, async |number| {
+        let operator = Caller::operator(world.registry.now(), "bench".into());
+        let name = name(&format!("acme/app{number:03}"));
+        world.package(&operator, &name).await;
+        let manage = world.grant::<Manage>(&operator, &name).await;
+        for role in 0..ROLES {
+            let group = GroupName::Team(team((number + 10 * role) % TEAMS));
+            let given = world.registry.set_group_role(&manage, &group, Some(Role::Read)).await;
+            given.expect("a role");
+        }
+    });
+    // The uppermost of the member's teams has a role on it.
+    (world, member, name("acme/app000"))
+}
+
+fn teams(criterion: &mut Criterion) {
+    let (world, caller, package) = organization();
+    criterion.bench_function("rights/authorize_by_team", |bencher| {
+        bencher.to_async(&world.runtime).iter(|| authorize(&world, &caller, &package));
+    });
+    criterion.bench_function("rights/catalog_by_team", |bencher| {
+        bencher.to_async(&world.runtime).iter(|| world.registry.catalog(&caller, None, 100));
+    });
+}
+
 fn rights(criterion: &mut Criterion) {
     for users in [10, 100_000] {
         let (world, askers) = installation(users);
@@ -81,4 +139,4 @@ fn rights(criterion: &mut Criterion) {
     }
 }
 
-criterion::criterion_group!(group, rights);
+criterion::criterion_group!(group, rights, teams);

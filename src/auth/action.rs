@@ -1,6 +1,6 @@
 //! The table of actions: what each needs, by name.
 
-use super::policy::{OwnerTarget, PackageTarget, System};
+use super::policy::{OwnerTarget, PackageTarget, System, TeamTarget};
 use crate::model::{Role, Scope};
 
 /// The action words of the Docker token scheme; a bearer token is bound to some of them for each repository.
@@ -71,6 +71,8 @@ pub enum Place<'a> {
     Package(&'a PackageTarget),
     /// An owner.
     Owner(&'a OwnerTarget),
+    /// A team.
+    Team(&'a TeamTarget),
     /// The installation.
     System,
 }
@@ -84,6 +86,12 @@ impl Target for PackageTarget {
 impl Target for OwnerTarget {
     fn place(&self) -> Place<'_> {
         Place::Owner(self)
+    }
+}
+
+impl Target for TeamTarget {
+    fn place(&self) -> Place<'_> {
+        Place::Team(self)
     }
 }
 
@@ -122,6 +130,8 @@ actions! {
     CreatePackage(OwnerTarget) needs Write, WritePackages, Push as "owner:create-package";
     /// Change an owner: members, settings.
     ManageOwner(OwnerTarget) needs Admin, Admin, Manage as "owner:manage";
+    /// Say who is in a team.
+    ManageTeam(TeamTarget) needs Admin, Admin, Manage as "team:manage";
     /// Run the installation: accounts, organizations.
     Operate(System) needs Admin, Admin, Manage as "system:operate";
 }

@@ -13,8 +13,8 @@ mod policy;
 mod token;
 
 pub use action::{
-    Action, CreatePackage, Delete, Manage, ManageOwner, Need, Operate, Place, Pull, Push, Restore, Target,
-    Verb,
+    Action, CreatePackage, Delete, Manage, ManageOwner, ManageTeam, Need, Operate, Place, Pull, Push,
+    Restore, Target, Verb,
 };
 pub use authenticator::{Authenticator, Credential, Identities, Identity, Issued, recheck};
 pub use bearer::{Claims, Keyring, LIFETIME, Means, SigningKey};
@@ -22,7 +22,8 @@ pub use caller::{Access, Actor, Bound, Caller};
 pub use credentials::{Presented, Secret};
 pub use password::Passwords;
 pub use policy::{
-    Acl, Facts, OwnerTarget, PackageTarget, Policy, Publish, Revision, Subject, System, may_read,
+    Acl, Decided, Facts, Given, OwnerTarget, PackageTarget, Policy, Publish, Revision, Rule, Subject, System,
+    TeamFacts, TeamTarget, may_read,
 };
 pub(crate) use token::random_text;
 pub use token::{TokenHash, TokenKind, TokenSecret};

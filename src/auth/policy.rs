@@ -1,16 +1,23 @@
 //! May this caller do this? The one place that makes grants, and the one place that chooses between 401, 403 and 404.
 
+mod explain;
+mod teams;
+
 use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 
+pub use self::{
+    explain::Decided,
+    teams::{TeamFacts, TeamTarget},
+};
 use super::{
     Action, Actor, Caller, CreatePackage, Delete, Grant, Need, Place, Pull, Push, Target as _, Verb,
     authenticator::ended,
 };
 use crate::{
     error::{Challenge, Error, Kind, Reason, Result, What},
-    model::{OwnerId, PackageId, PackageName, Role, Scope, TokenId, Visibility},
+    model::{Group, OwnerId, PackageId, PackageName, Role, Scope, TokenId, Visibility},
 };
 
 /// Whose rights a revision counts.
@@ -33,6 +40,44 @@ pub enum Subject {
         /// The owner.
         owner: OwnerId,
     },
+    /// What a group was given and who belongs to it. No decision reads it: what is given counts for the package, who belongs
+    /// to it for the users. Whoever takes the group away expects it, so that nothing of it stays behind.
+    Group(Group),
+}
+
+/// Where a role on a package comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// The machine's administrator may everything.
+    Operator,
+    /// The package is the user's own.
+    Own,
+    /// The user owns the organization that the package belongs to.
+    OrganizationOwner,
+    /// The user began the package, which holds no manifest yet.
+    Began,
+    /// The role was given to the user itself.
+    User,
+    /// The role was given to a group that the user belongs to.
+    Group(Group),
+    /// The organization gives it to its members, on all its packages.
+    BaseRole,
+}
+
+/// A role, and where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Given {
+    /// The role.
+    pub role: Role,
+    /// Where it comes from.
+    pub rule: Rule,
+}
+
+impl Given {
+    /// The greatest role of several; of equal ones the first.
+    pub fn greatest(all: &[Self]) -> Option<Self> {
+        all.iter().rev().max_by_key(|given| given.role).copied()
+    }
 }
 
 /// A revision of somebody's rights: every change to them adds one, in the batch of the change.
@@ -81,8 +126,10 @@ pub struct Facts {
     pub owner: Option<OwnerTarget>,
     /// The package, if there is one of this name.
     pub package: Option<PackageTarget>,
-    /// The actor's role on the package: the greatest of ownership, membership, direct grant.
+    /// The actor's role on the package: the greatest of ownership, direct grant, teams, organizations, base role.
     pub role: Option<Role>,
+    /// Where that role comes from.
+    pub rule: Option<Rule>,
     /// The actor's role over the owner: admin for the user itself and for an organization's owners.
     pub owner_role: Option<Role>,
     /// Whether the actor may create packages here.
@@ -105,6 +152,9 @@ pub trait Acl: Send + Sync {
 
     /// The facts about an actor and an owner's name (any case), fresh.
     async fn owner_facts(&self, actor: Actor, name: &str) -> Result<Facts>;
+
+    /// The facts about an actor and a team's name (any case), fresh.
+    async fn team_facts(&self, actor: Actor, organization: &str, team: &str) -> Result<TeamFacts>;
 
     /// The caller with what its user and credential are now.
     ///
@@ -173,18 +223,7 @@ impl Policy {
     /// May `caller` publish under this name? An existing package asks its own rights; a new one asks its owner's.
     pub async fn authorize_publish(&self, caller: &Caller, name: &PackageName) -> Result<Publish> {
         let (caller, facts) = self.facts_of_package(caller, name).await?;
-        let caller = caller.as_ref();
-        if facts.package.is_some() {
-            return to_package(caller, name, facts).map(Publish::Existing);
-        }
-        let enough = may_create(caller, &facts);
-        match facts.owner.clone() {
-            Some(owner) if enough && caller.bound_allows(&name.to_string(), Push::NEED.verb) => {
-                Ok(Publish::New(grant(caller, owner, facts)))
-            }
-            // Whoever rules the name space sees all of it, so the true reason gives nothing away.
-            _ => Err(refuse(caller, &facts, CreatePackage::NEED, facts.owner_role.is_some(), enough)),
-        }
+        to_publish(caller.as_ref(), name, facts)
     }
 
     /// What `caller` may do under this name, as a bearer token would be bound to it: never an error for missing rights.
@@ -239,6 +278,7 @@ impl Policy {
                 };
                 (facts, same && right)
             }
+            Place::Team(target) => self.still_leads(&caller, target, A::NEED).await?,
             Place::System => (Facts::default(), operates(&caller, A::NEED)),
         };
         if !holds {
@@ -318,6 +358,21 @@ where
             Ok(grant(caller, target, facts))
         }
         _ => Err(refuse(caller, &facts, A::NEED, may_read(caller, &facts), enough)),
+    }
+}
+
+/// May `caller` publish under this name, going by these facts?
+fn to_publish(caller: &Caller, name: &PackageName, facts: Facts) -> Result<Publish> {
+    if facts.package.is_some() {
+        return to_package(caller, name, facts).map(Publish::Existing);
+    }
+    let enough = may_create(caller, &facts);
+    match facts.owner.clone() {
+        Some(owner) if enough && caller.bound_allows(&name.to_string(), Push::NEED.verb) => {
+            Ok(Publish::New(grant(caller, owner, facts)))
+        }
+        // Whoever rules the name space sees all of it, so the true reason gives nothing away.
+        _ => Err(refuse(caller, &facts, CreatePackage::NEED, facts.owner_role.is_some(), enough)),
     }
 }
 

@@ -5,10 +5,11 @@ use std::{
     process::ExitCode,
 };
 
-use super::{Clock, Member, Org, Owner, Package, Place, Switch, Token, User, versions, way::Way};
+use super::{BaseRole, Clock, Member, Org, Owner, Package, Place, Switch, Token, User, versions, way::Way};
 use crate::{
-    adapter::control::{Answer, Command, VersionCommand},
+    adapter::control::{Answer, Command, OrgCommand, VersionCommand},
     error::{Error, Result, What},
+    model::Role,
 };
 
 pub(super) fn user(command: User) -> ExitCode {
@@ -31,7 +32,19 @@ pub(super) fn user(command: User) -> ExitCode {
 pub(super) fn org(command: Org) -> ExitCode {
     match command {
         Org::Add { name, owner, place } => run(&place, Command::OrgAdd { name, owner }, false),
+        Org::Remove { name, place } => run(&place, Command::Org(OrgCommand::Remove { org: name }), false),
         Org::List(listing) => run(&listing.place, Command::OrgList, listing.json),
+        Org::Show { name, listing } => {
+            run(&listing.place, Command::Org(OrgCommand::Show { org: name }), listing.json)
+        }
+        Org::BaseRole { name, role, place } => {
+            let role = match role {
+                BaseRole::None => None,
+                BaseRole::Read => Some(Role::Read),
+                BaseRole::Write => Some(Role::Write),
+            };
+            run(&place, Command::Org(OrgCommand::BaseRole { org: name, role }), false)
+        }
         Org::Member(Member::Add { org, user, owner, place }) => {
             run(&place, Command::OrgMember { org, user, owner: Some(owner) }, false)
         }
@@ -69,6 +82,9 @@ pub(super) fn package(command: Package) -> ExitCode {
         }
         Package::List { owner, deleted: true, listing } => {
             run(&listing.place, Command::Version(VersionCommand::Packages { owner }), listing.json)
+        }
+        Package::Roles { package, listing } => {
+            run(&listing.place, Command::PackageRoles { package }, listing.json)
         }
         Package::Versions(command) => versions::main(command),
         Package::Visibility { package, visibility, place } => {

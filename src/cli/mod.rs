@@ -2,11 +2,13 @@
 
 mod admin;
 mod backup;
+mod explain;
 mod fsck;
 mod gc;
 mod policy;
 mod scrub;
 mod serve;
+mod teams;
 mod versions;
 mod way;
 
@@ -41,6 +43,12 @@ enum Top {
     /// Add organizations and their members
     #[command(subcommand)]
     Org(Org),
+    /// Add teams of an organization, fill them, put them into one another
+    ///
+    /// A team is given roles on its organization's packages (`packhouse package grant acme/app team:acme/core write`). Who is
+    /// in a team has its roles, and those of all teams above it.
+    #[command(subcommand)]
+    Team(teams::Team),
     /// Settings of a user or an organization as an owner of packages
     #[command(subcommand)]
     Owner(Owner),
@@ -50,6 +58,11 @@ enum Top {
     /// List, delete and restore packages and their versions, and say who may read and write them
     #[command(subcommand)]
     Package(Package),
+    /// Say why somebody may do something to a package, or may not
+    ///
+    /// The answer is what a request would get, with the rule that gives or denies it and every role the user has there.
+    /// Exits with 1 when it is denied.
+    Explain(explain::Options),
     /// Say which tags are immutable and which versions go by themselves
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -182,11 +195,44 @@ enum Org {
         #[command(flatten)]
         place: Place,
     },
+    /// Remove an organization and its teams; refused while it owns packages
+    Remove {
+        /// The organization
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
     /// List the organizations
     List(Listing),
+    /// Show an organization's settings
+    Show {
+        /// The organization
+        name: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// Give every member a role on all of an organization's packages, or none
+    BaseRole {
+        /// The organization
+        name: String,
+        /// What members may do with every package
+        role: BaseRole,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Add, list and remove members
     #[command(subcommand)]
     Member(Member),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BaseRole {
+    /// What they are given
+    None,
+    /// Download
+    Read,
+    /// Upload and move tags too
+    Write,
 }
 
 #[derive(Subcommand)]
@@ -203,7 +249,7 @@ enum Member {
         #[command(flatten)]
         place: Place,
     },
-    /// Take a user out of an organization, with its roles on the organization's packages
+    /// Take a user out of an organization, its teams, and its roles on the organization's packages
     Remove {
         /// The organization
         org: String,
@@ -296,16 +342,23 @@ enum Package {
         #[command(flatten)]
         place: Place,
     },
-    /// Give a user a role on a package, or take it away
+    /// Give a user, a team or all members of an organization a role on a package, or take it away
     Grant {
         /// OWNER/NAME, or TYPE/OWNER/NAME
         package: String,
-        /// NAME or KIND:NAME; the kind is user
+        /// USER, user:USER, team:ORG/TEAM or org:ORG; a team is of the organization that owns the package
         principal: String,
         /// What it may do
         role: Granted,
         #[command(flatten)]
         place: Place,
+    },
+    /// List the roles given on a package
+    Roles {
+        /// OWNER/NAME, or TYPE/OWNER/NAME
+        package: String,
+        #[command(flatten)]
+        listing: Listing,
     },
     #[command(flatten)]
     Versions(versions::Versions),
@@ -352,6 +405,8 @@ pub fn main() -> ExitCode {
         Top::Serve(options) => serve::serve(&options),
         Top::User(command) => admin::user(command),
         Top::Org(command) => admin::org(command),
+        Top::Team(command) => teams::main(command),
+        Top::Explain(options) => explain::explain(options),
         Top::Owner(command) => admin::owner(command),
         Top::Token(command) => admin::token(command),
         Top::Package(command) => admin::package(command),

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use super::{OwnerId, TeamId};
 use crate::error::{Error, Result, What};
 
 macro_rules! words {
@@ -82,6 +83,49 @@ words! {
         DeletePackages = "delete:packages" = 4,
         /// Manage packages, roles, owners and, for an administrator, the installation.
         Admin = "admin" = 8,
+    }
+}
+
+/// Several users who are given a role as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    /// The members of a team, and of the teams below it.
+    Team(TeamId),
+    /// The members of an organization, its owners among them.
+    #[serde(rename = "org")]
+    Organization(OwnerId),
+}
+
+impl Group {
+    /// The bytes it has in a key: its kind, its id.
+    pub fn bytes(self) -> [u8; 9] {
+        let (kind, id) = match self {
+            Self::Team(id) => (1, id.bytes()),
+            Self::Organization(id) => (2, id.bytes()),
+        };
+        let mut bytes = [kind; 9];
+        bytes[1..].copy_from_slice(&id);
+        bytes
+    }
+
+    /// Reads those bytes.
+    pub fn from_bytes(bytes: [u8; 9]) -> Option<Self> {
+        let [kind, id @ ..] = bytes;
+        match kind {
+            1 => Some(Self::Team(TeamId(u64::from_be_bytes(id)))),
+            2 => Some(Self::Organization(OwnerId(u64::from_be_bytes(id)))),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Team(id) => write!(f, "team:{id}"),
+            Self::Organization(id) => write!(f, "org:{id}"),
+        }
     }
 }
 

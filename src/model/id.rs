@@ -48,6 +48,10 @@ id64! {
     PackageId
 }
 id64! {
+    /// A team of an organization.
+    TeamId
+}
+id64! {
     /// A token, whatever its kind; names it in listings and for revocation, and is no secret.
     TokenId
 }

@@ -10,12 +10,12 @@ pub mod pattern;
 pub mod reference;
 pub mod time;
 
-pub use access::{Role, Scope, Scopes, Visibility};
+pub use access::{Group, Role, Scope, Scopes, Visibility};
 pub use digest::{Algorithm, Digest, Hasher};
 pub use event::Event;
-pub use id::{OwnerId, PackageId, PhysicalKey, TokenId, UploadId};
+pub use id::{OwnerId, PackageId, PhysicalKey, TeamId, TokenId, UploadId};
 pub use manifest::Manifest;
-pub use name::{Ecosystem, OwnerName, PackageName};
+pub use name::{Ecosystem, OwnerName, PackageName, TeamName};
 pub use pattern::{TagPattern, TagPatterns};
 pub use reference::{Reference, Tag};
 pub use time::Timestamp;

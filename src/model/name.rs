@@ -20,22 +20,21 @@ impl OwnerName {
     /// Longest name, in bytes.
     pub const MAX: usize = 39;
 
-    /// Reads a name, also one that is reserved.
-    fn grammar(text: &str) -> Result<()> {
+    /// Whether it is spelled as a name is, be it a reserved one.
+    fn is_name(text: &str) -> bool {
         let letters = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let hyphens = text.starts_with('-') || text.ends_with('-') || text.contains("--");
-        if text.is_empty() || text.len() > Self::MAX || !letters || hyphens {
+        !text.is_empty() && text.len() <= Self::MAX && letters && !hyphens
+    }
+
+    /// Reads an owner's name or says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self> {
+        if !Self::is_name(text) {
             return Err(Error::invalid(
                 What::Name,
                 "an owner's name is 1 to 39 letters, digits and single hyphens, and neither starts nor ends with a hyphen",
             ));
         }
-        Ok(())
-    }
-
-    /// Reads an owner's name or says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self> {
-        Self::grammar(text)?;
         if RESERVED.iter().any(|word| word.eq_ignore_ascii_case(text)) {
             return Err(Error::invalid(What::Name, "this name is reserved for a protocol or a page"));
         }
@@ -71,6 +70,47 @@ impl FromStr for OwnerName {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         Self::parse(text)
+    }
+}
+
+/// The name of a team: its organization's and its own. The second is spelled as an owner's, may be any word, and is
+/// found in any case.
+#[derive(Debug, Clone)]
+pub struct TeamName {
+    organization: String,
+    team: String,
+}
+
+impl TeamName {
+    /// Reads `ORGANIZATION/TEAM`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (organization, team) = text
+            .split_once('/')
+            .ok_or_else(|| Error::invalid(What::Name, "a team is named ORGANIZATION/TEAM"))?;
+        OwnerName::parse(organization)?;
+        if !OwnerName::is_name(team) {
+            return Err(Error::invalid(
+                What::Name,
+                "a team's name is 1 to 39 letters, digits and single hyphens, and neither starts nor ends with a hyphen",
+            ));
+        }
+        Ok(Self { organization: organization.to_owned(), team: team.to_owned() })
+    }
+
+    /// The organization's name.
+    pub fn organization(&self) -> &str {
+        &self.organization
+    }
+
+    /// The team's own name.
+    pub fn team(&self) -> &str {
+        &self.team
+    }
+}
+
+impl fmt::Display for TeamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.organization, self.team)
     }
 }
 
@@ -256,6 +296,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn teams_are_organization_and_team() {
+        let team = TeamName::parse("Acme/Core-2").unwrap();
+        assert_eq!((team.organization(), team.team()), ("Acme", "Core-2"));
+        assert_eq!(team.to_string(), "Acme/Core-2");
+        // What is reserved for owners is a fine name for a team.
+        assert!(TeamName::parse("acme/api").is_ok());
+        for bad in [
+            "", "acme", "acme/", "/core", "acme/a/b", "api/core", "acme/a_b", "acme/-a", "acme/a\0", "acme/ä",
+        ] {
+            assert!(TeamName::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_parses_prints_itself(path in "([a-z0-9._-]{1,6}/){0,3}[a-z0-9._-]{1,8}") {
@@ -268,6 +322,7 @@ mod tests {
         fn nothing_panics(path: String) {
             let _ = PackageName::parse(&path);
             let _ = OwnerName::parse(&path);
+            let _ = TeamName::parse(&path);
         }
     }
 }

@@ -3,8 +3,8 @@
 mod members;
 
 pub use members::Member;
-pub(crate) use members::membership;
-use members::{member, owns};
+use members::owns;
+pub(crate) use members::{member, membership};
 
 use super::{
     Registry, events,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     auth::{Grant, ManageOwner, Operate, Secret, Subject},
     error::{Error, Kind, Reason, Result, What},
-    model::{Ecosystem, OwnerId, OwnerName},
+    model::{Ecosystem, Group, OwnerId, OwnerName},
     store::{Batch, Key, MetadataRead, Prefix},
 };
 
@@ -105,6 +105,7 @@ pub(crate) fn blank(
         anonymous_reads: true,
         sign_in: 0,
         created: at.0,
+        base_role: None,
     })
 }
 
@@ -216,7 +217,7 @@ impl Registry {
         }
     }
 
-    /// Removes a user or an organization, with tokens, memberships and roles. Its name is free again, and who takes it
+    /// Removes a user or an organization, with tokens, memberships, teams and roles. Its name is free again, and who takes it
     /// inherits nothing.
     ///
     /// # Errors
@@ -278,9 +279,13 @@ impl Registry {
         Ok(())
     }
 
-    /// Ends an account's tokens, memberships, members and roles.
+    /// Ends an account's tokens, memberships, members, teams and roles.
     async fn leave_everything(&self, batch: &mut Batch, account: &AccountRecord) -> Result<()> {
         let view = self.meta.as_ref();
+        // Read before its members, memberships and teams are: a change of them from here on makes the batch fail.
+        let own = [Subject::Owner(account.id), Subject::Principal(account.id)];
+        let known = revisions::read(view, &own).await?;
+        revisions::expect(batch, &known);
         for (key, _) in walk(view, &MemberRecord::of_user(account.id)).await? {
             let Some(id) = AccountRecord::id_in(&key) else { continue };
             // Read before the members are: a change of them from here on makes the batch fail.
@@ -291,8 +296,13 @@ impl Registry {
                 self.another_owner(&organization, account.id).await?;
             }
             revisions::expect(batch, &known);
+            self.leave_teams(batch, account.id, id).await?;
             batch.replace(Some(&old), None);
             revisions::bump(batch, Subject::Owner(id));
+        }
+        if account.kind == AccountKind::Organization {
+            self.end_teams(batch, account.id).await?;
+            self.end_group(batch, Group::Organization(account.id)).await?;
         }
         for (_, bytes) in walk(view, &MemberRecord::of(account.id)).await? {
             let old = MemberRecord::decode(&bytes)?;
@@ -336,7 +346,8 @@ impl Registry {
             .ok_or_else(|| Error::not_found(What::Owner, "the account was removed meanwhile"))
     }
 
-    async fn user_account(&self, name: &str) -> Result<AccountRecord> {
+    /// The user of a name.
+    pub(crate) async fn user_account(&self, name: &str) -> Result<AccountRecord> {
         let account = by_name(self.meta.as_ref(), name).await?;
         account.filter(|account| account.kind == AccountKind::User).ok_or_else(|| nobody(name))
     }

@@ -10,14 +10,16 @@ use async_trait::async_trait;
 use quick_cache::sync::Cache;
 
 use super::{
-    accounts, packages, permissions,
+    accounts,
+    groups::Groups,
+    packages,
     records::{AccountKind, AccountRecord, Membership, PackageRecord, State},
-    revisions, tokens,
+    revisions, teams, tokens,
 };
 use crate::{
     auth::{
-        self, Acl, Actor, Caller, Credential, Facts, Identities, Identity, Keyring, OwnerTarget, Revision,
-        Subject, TokenHash,
+        self, Acl, Actor, Caller, Credential, Facts, Given, Identities, Identity, Keyring, OwnerTarget,
+        Revision, Rule, Subject, TeamFacts, TeamTarget, TokenHash,
     },
     error::Result,
     model::{OwnerId, PackageId, PackageName, Role, TokenId},
@@ -75,21 +77,21 @@ impl Directory {
         };
         let package = package.filter(|package| package.owner == owner.id);
         let standing = standing(view, actor, &owner).await?;
-        let direct = match (actor, &package) {
-            (Actor::User(user), Some(package)) if standing.active => {
-                permissions::role_of(view, package.id, user).await?
-            }
-            _ => None,
-        };
+        let mut found = None;
+        if let Some(package) = &package {
+            let all = all_roles(view, actor, package, &standing).await?;
+            found = Given::greatest(&all);
+        }
         let mut subjects = vec![Subject::Owner(owner.id)];
         subjects.extend(package.as_ref().map(|package| Subject::Package(package.id)));
         if let Actor::User(user) = actor {
             subjects.push(Subject::Principal(user));
         }
         Ok(Facts {
-            role: package.as_ref().and_then(|package| role(actor, package, &standing, direct)),
+            role: found.map(|given| given.role),
+            rule: found.map(|given| given.rule),
             package: package.map(|package| package.target()).transpose()?,
-            owner_role: standing.owner_role,
+            owner_role: standing.owner_role(),
             may_create: standing.may_create,
             anonymous_reads: self.anonymous_reads && owner.anonymous_reads,
             owner: Some(OwnerTarget { id: owner.id, name: owner.folded() }),
@@ -165,8 +167,24 @@ async fn one(view: &dyn MetadataRead, of: Subject) -> Result<Revision> {
 pub(crate) struct Standing {
     /// Not suspended.
     pub(crate) active: bool,
-    pub(crate) owner_role: Option<Role>,
+    /// The owner itself, or of the organization.
+    pub(crate) belongs: bool,
+    /// By which it rules the owner and all its packages.
+    pub(crate) rules: Option<Rule>,
+    /// The organization's base role, for its members.
+    pub(crate) base_role: Option<Role>,
     pub(crate) may_create: bool,
+}
+
+impl Standing {
+    pub(crate) fn owner_role(&self) -> Option<Role> {
+        self.rules.map(|_| Role::Admin)
+    }
+
+    /// Whether it may read whatever the owner has.
+    pub(crate) fn reads_all(&self) -> bool {
+        self.rules.is_some() || self.base_role.is_some()
+    }
 }
 
 /// A user rules its own name space, an organization's owners rule the organization's, its members may create there, the
@@ -176,10 +194,12 @@ pub(crate) async fn standing(
     actor: Actor,
     owner: &AccountRecord,
 ) -> Result<Standing> {
-    let rules = Standing { active: true, owner_role: Some(Role::Admin), may_create: true };
+    let member =
+        Standing { active: true, belongs: true, rules: None, base_role: owner.base_role, may_create: true };
+    let rules = |rule| Standing { rules: Some(rule), ..member };
     let user = match actor {
         Actor::Anonymous | Actor::Job(_) => return Ok(Standing::default()),
-        Actor::Operator => return Ok(rules),
+        Actor::Operator => return Ok(Standing { base_role: None, ..rules(Rule::Operator) }),
         Actor::User(user) => user,
     };
     let account = if user == owner.id { Some(owner.clone()) } else { accounts::by_id(view, user).await? };
@@ -187,33 +207,49 @@ pub(crate) async fn standing(
         return Ok(Standing::default());
     }
     if user == owner.id {
-        return Ok(rules);
+        return Ok(rules(Rule::Own));
     }
     let membership = match owner.kind {
         AccountKind::User => None,
         AccountKind::Organization => accounts::membership(view, owner.id, user).await?,
     };
     Ok(match membership {
-        Some(Membership::Owner) => rules,
-        Some(Membership::Member) => Standing { active: true, owner_role: None, may_create: true },
-        None => Standing { active: true, owner_role: None, may_create: false },
+        Some(Membership::Owner) => rules(Rule::OrganizationOwner),
+        Some(Membership::Member) => member,
+        None => Standing { active: true, ..Standing::default() },
     })
 }
 
-/// The greatest role somebody has on a package. One that is pending belongs to who created it, and
-/// to the owner: what was uploaded there is nobody else's yet.
-pub(crate) fn role(
+/// Every role somebody has on a package, and where it comes from.
+pub(crate) async fn all_roles(
+    view: &dyn MetadataRead,
     actor: Actor,
     package: &PackageRecord,
     standing: &Standing,
-    direct: Option<Role>,
-) -> Option<Role> {
+) -> Result<Vec<Given>> {
+    let given = match actor {
+        Actor::User(user) if standing.active => Groups::of(view, user).given(package).await?,
+        _ => Vec::new(),
+    };
+    Ok(roles(actor, package, standing, &given))
+}
+
+/// The roles somebody has on a package, when those `given` to it and its groups are known. One that is pending belongs to
+/// who created it too, as long as that user may create packages there.
+pub(crate) fn roles(
+    actor: Actor,
+    package: &PackageRecord,
+    standing: &Standing,
+    given: &[Given],
+) -> Vec<Given> {
     if !standing.active {
-        return None;
+        return Vec::new();
     }
     let creator = matches!(actor, Actor::User(user) if package.creator == Some(user));
-    let creating = (package.state == State::Pending && standing.may_create && creator).then_some(Role::Admin);
-    standing.owner_role.max(direct).max(creating)
+    let began = (package.state == State::Pending && standing.may_create && creator).then_some(Rule::Began);
+    let admin = standing.rules.into_iter().chain(began).map(|rule| Given { role: Role::Admin, rule });
+    let base = standing.base_role.map(|role| Given { role, rule: Rule::BaseRole });
+    admin.chain(given.iter().copied()).chain(base).collect()
 }
 
 #[async_trait]
@@ -241,6 +277,31 @@ impl Acl for Directory {
     async fn owner_facts(&self, actor: Actor, name: &str) -> Result<Facts> {
         let view = self.meta.snapshot()?;
         self.load_facts(view.as_ref(), actor, name, Which::Owner).await
+    }
+
+    async fn team_facts(&self, actor: Actor, organization: &str, team: &str) -> Result<TeamFacts> {
+        let view = self.meta.snapshot()?;
+        let view = view.as_ref();
+        let facts = self.load_facts(view, actor, organization, Which::Owner).await?;
+        let Some(owner) = accounts::by_name(view, organization).await? else {
+            return Ok(TeamFacts { facts, ..TeamFacts::default() });
+        };
+        let standing = standing(view, actor, &owner).await?;
+        let mut role = standing.owner_role();
+        let found = teams::by_name(view, owner.id, team).await?;
+        if let (Actor::User(user), Some(team)) = (actor, found.clone())
+            && standing.belongs
+            && teams::maintains(view, user, team).await?
+        {
+            role = Some(Role::Admin);
+        }
+        let team = found.map(|team| TeamTarget {
+            id: team.id,
+            organization: owner.id,
+            owner: owner.folded(),
+            name: team.name.to_ascii_lowercase(),
+        });
+        Ok(TeamFacts { facts, team, belongs: standing.belongs, role })
     }
 
     async fn recheck(&self, caller: &Caller) -> Result<Caller> {

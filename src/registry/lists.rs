@@ -1,8 +1,8 @@
 //! Lists across packages: each viewer's own, in order of the paths, at the cost of the page and not of what is left out.
 //!
-//! Whoever may read a package found one of three ways to it, and each has an index in order of the paths: the package is
-//! public, the viewer rules its owner, or the viewer was given a role on it. A list merges these. What they lead to is
-//! then judged like every other request, by `auth::may_read`: a way too many would cost time and show nothing.
+//! Whoever may read a package found one of four ways to it, and each has an index in order of the paths: the package is
+//! public, the viewer rules its owner or has its base role, the viewer was given a role on it, or a group was that the
+//! viewer belongs to. A list merges these. What they lead to is then judged like every other request, by `auth::may_read`: a way too many would cost time and show nothing.
 
 mod walk;
 
@@ -14,14 +14,17 @@ use std::collections::HashMap;
 use self::walk::{Merge, Walk};
 use super::{
     Registry, accounts,
+    facts::{self, Standing},
+    groups::Groups,
     packages::{beginning, beginnings},
-    permissions,
-    records::{AccountRecord, ManifestRecord, MemberRecord, Membership, PackageRecord, RoleRecord},
+    records::{
+        AccountRecord, GroupRoleRecord, ManifestRecord, MemberRecord, Membership, PackageRecord, RoleRecord,
+    },
 };
 use crate::{
-    auth::{self, Actor, Caller, Facts, PackageTarget, Verb},
+    auth::{self, Actor, Caller, Facts, Given, PackageTarget, Verb},
     error::{Challenge, Error, Kind, Result},
-    model::{OwnerId, PackageId, Role, Scope, Visibility},
+    model::{Group, OwnerId, PackageId, Role, Scope, Visibility},
     store::{Key, MetadataRead},
 };
 
@@ -103,7 +106,8 @@ pub(crate) struct Eyes<'a> {
     registry: &'a Registry,
     view: &'a dyn MetadataRead,
     viewer: &'a Caller,
-    owners: HashMap<OwnerId, (super::facts::Standing, bool)>,
+    owners: HashMap<OwnerId, (Standing, bool)>,
+    groups: Option<Groups<'a>>,
     empty: bool,
     /// How the paths begin among which the last one looked at is, if their owner shows none of them to this viewer.
     shut: Option<String>,
@@ -111,10 +115,11 @@ pub(crate) struct Eyes<'a> {
 
 impl<'a> Eyes<'a> {
     pub(crate) fn new(registry: &'a Registry, view: &'a dyn MetadataRead, viewer: &'a Caller) -> Self {
-        Self { registry, view, viewer, owners: HashMap::new(), empty: true, shut: None }
+        let groups = viewer.user().map(|user| Groups::of(view, user));
+        Self { registry, view, viewer, owners: HashMap::new(), groups, empty: true, shut: None }
     }
 
-    /// Every way by which this viewer may come to read a package: see [`auth::may_read`] and [`super::facts::role`]. What is
+    /// Every way by which this viewer may come to read a package: see [`auth::may_read`] and [`facts::roles`]. What is
     /// pending is in none of them.
     async fn ways(&mut self, owner: Option<&str>, after: Option<&str>) -> Result<Vec<Walk>> {
         if self.viewer.is_anonymous() && !self.registry.anonymous_reads() {
@@ -131,51 +136,77 @@ impl<'a> Eyes<'a> {
             Actor::Anonymous | Actor::Job(_) => {}
             Actor::Operator => ways.push(Walk::new(private, all, after)),
             Actor::User(user) => {
-                let ruled = match owner {
-                    Some(owner) => self.ruled_of(owner).await?,
-                    None => self.ruled(user).await?,
+                let whole = match owner {
+                    Some(owner) => self.whole_of(owner).await?,
+                    None => self.whole(user).await?,
                 };
-                let ranges = ruled.iter().flat_map(|name| beginnings(Some(name))).collect();
+                let ranges = whole.iter().flat_map(|name| beginnings(Some(name))).collect();
                 ways.push(Walk::new(private, ranges, after));
+                for group in self.groups(owner).await? {
+                    ways.push(Walk::new(GroupRoleRecord::paths_of(group, ""), all.clone(), after));
+                }
                 ways.push(Walk::new(RoleRecord::paths_of(user, ""), all, after));
             }
         }
         Ok(ways)
     }
 
-    /// The owner of this name, if the viewer rules it.
-    async fn ruled_of(&mut self, name: &str) -> Result<Vec<String>> {
+    /// The owner of this name, if the viewer may read all it has.
+    async fn whole_of(&mut self, name: &str) -> Result<Vec<String>> {
         let Some(account) = accounts::by_name(self.view, name).await? else { return Ok(Vec::new()) };
-        let rules =
-            self.towards(account.id).await?.is_some_and(|(standing, _)| standing.owner_role.is_some());
-        Ok(if rules { vec![account.folded()] } else { Vec::new() })
+        let whole = self.towards(account.id).await?.is_some_and(|(standing, _)| standing.reads_all());
+        Ok(if whole { vec![account.folded()] } else { Vec::new() })
     }
 
-    /// The names of all owners that a user rules: its own, and of the organizations it owns.
-    async fn ruled(&self, user: OwnerId) -> Result<Vec<String>> {
+    /// The names of all owners of which a user may read all they have: itself, the organizations it owns, those that give
+    /// their members a base role.
+    async fn whole(&mut self, user: OwnerId) -> Result<Vec<String>> {
         let memberships = accounts::walk(self.view, &MemberRecord::of_user(user)).await?;
         let organizations: Vec<_> =
             memberships.iter().filter_map(|(key, _)| AccountRecord::id_in(key)).collect();
         let keys: Vec<Key> = organizations.iter().map(|id| MemberRecord::key_of(*id, user)).collect();
-        let mut owned = vec![AccountRecord::key_of(user)];
-        for (id, bytes) in organizations.iter().zip(self.view.multi_get(&keys).await?) {
-            let Some(bytes) = bytes else { continue };
-            if MemberRecord::decode(&bytes)?.membership == Membership::Owner {
-                owned.push(AccountRecord::key_of(*id));
+        let members = self.view.multi_get(&keys).await?;
+        let keys: Vec<Key> = organizations.iter().map(|id| AccountRecord::key_of(*id)).collect();
+        let accounts = self.view.multi_get(&keys).await?;
+        let mut names = Vec::new();
+        for (member, account) in members.iter().zip(&accounts) {
+            let (Some(member), Some(account)) = (member, account) else { continue };
+            let account = AccountRecord::decode(account)?;
+            let owns = MemberRecord::decode(member)?.membership == Membership::Owner;
+            if owns || account.base_role.is_some() {
+                names.push(account.folded());
             }
         }
-        let accounts = self.view.multi_get(&owned).await?;
-        accounts.iter().flatten().map(|bytes| Ok(AccountRecord::decode(bytes)?.folded())).collect()
+        let own = accounts::by_id(self.view, user).await?;
+        names.extend(own.map(|account| account.folded()));
+        Ok(names)
+    }
+
+    /// The groups of the viewer that may have roles on packages of this owner, or of any.
+    async fn groups(&mut self, owner: Option<&str>) -> Result<Vec<Group>> {
+        let Some(groups) = &mut self.groups else { return Ok(Vec::new()) };
+        let organizations = groups.organizations().await?;
+        let only = match owner {
+            Some(owner) => Some(accounts::by_name(self.view, owner).await?.map(|account| account.id)),
+            None => None,
+        };
+        let mut found: Vec<Group> = organizations.iter().map(|id| Group::Organization(*id)).collect();
+        // A team has roles in its own organization alone.
+        for organization in organizations.into_iter().filter(|id| only.is_none_or(|only| only == Some(*id))) {
+            found.extend(groups.teams(organization).await?.iter().map(|team| Group::Team(*team)));
+        }
+        Ok(found)
     }
 
     /// The viewer's role on a package.
     pub(crate) async fn role(&mut self, package: &PackageRecord) -> Result<Option<Role>> {
-        let direct = match self.viewer.actor {
-            Actor::User(user) => permissions::role_of(self.view, package.id, user).await?,
-            Actor::Anonymous | Actor::Operator | Actor::Job(_) => None,
-        };
         let Some((standing, _)) = self.towards(package.owner).await? else { return Ok(None) };
-        Ok(super::facts::role(self.viewer.actor, package, &standing, direct))
+        let given = match &mut self.groups {
+            Some(groups) => groups.given(package).await?,
+            None => Vec::new(),
+        };
+        let roles = facts::roles(self.viewer.actor, package, &standing, &given);
+        Ok(Given::greatest(&roles).map(|given| given.role))
     }
 
     /// Those of some packages that the viewer may read, in their order. What is pending is not listed.
@@ -203,8 +234,14 @@ impl<'a> Eyes<'a> {
             let target = package.target()?;
             let shut = self.viewer.is_anonymous() && !anonymous_reads;
             self.shut = shut.then(|| beginning(target.name.ecosystem(), target.name.owner()));
+            let given = match &mut self.groups {
+                Some(groups) => groups.given_beside(direct, &package).await?,
+                None => Vec::new(),
+            };
+            let greatest = Given::greatest(&facts::roles(self.viewer.actor, &package, &standing, &given));
             let facts = Facts {
-                role: super::facts::role(self.viewer.actor, &package, &standing, direct),
+                role: greatest.map(|given| given.role),
+                rule: greatest.map(|given| given.rule),
                 package: Some(target.clone()),
                 anonymous_reads,
                 ..Facts::default()
@@ -217,12 +254,12 @@ impl<'a> Eyes<'a> {
         Ok(readable)
     }
 
-    async fn towards(&mut self, owner: OwnerId) -> Result<Option<(super::facts::Standing, bool)>> {
+    async fn towards(&mut self, owner: OwnerId) -> Result<Option<(Standing, bool)>> {
         if let Some(known) = self.owners.get(&owner) {
             return Ok(Some(*known));
         }
         let Some(account) = accounts::by_id(self.view, owner).await? else { return Ok(None) };
-        let standing = super::facts::standing(self.view, self.viewer.actor, &account).await?;
+        let standing = facts::standing(self.view, self.viewer.actor, &account).await?;
         let anonymous_reads = self.registry.anonymous_reads() && account.anonymous_reads;
         self.owners.insert(owner, (standing, anonymous_reads));
         Ok(Some((standing, anonymous_reads)))

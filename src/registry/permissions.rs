@@ -1,14 +1,15 @@
-//! Visibility and roles.
+//! Visibility, and roles given to users and groups.
 
 use super::{
-    Registry, accounts, events, packages,
-    records::{AccountKind, PackageRecord, RoleRecord},
+    Registry, accounts, events, groups, packages,
+    records::{AccountKind, AccountRecord, GroupRoleRecord, PackageRecord, RoleRecord},
     revisions::{self, Outcome},
+    teams,
 };
 use crate::{
     auth::{Grant, Manage, PackageTarget, Subject},
-    error::{Error, Kind, Result, What},
-    model::{OwnerId, PackageId, Role, Timestamp, Visibility},
+    error::{Error, Kind, Reason, Result, What},
+    model::{Group, OwnerId, PackageId, Role, TeamName, Timestamp, Visibility},
     store::{Batch, MetadataRead, Record},
 };
 
@@ -48,6 +49,10 @@ fn given(package: &PackageRecord, user: OwnerId, role: Role, at: Timestamp) -> R
 
 /// Takes all roles on a package away, in the batch that deletes it.
 pub(crate) async fn take_all(view: &dyn MetadataRead, batch: &mut Batch, package: PackageId) -> Result<()> {
+    for role in groups::roles_on(view, package).await? {
+        batch.replace(Some(&role), None);
+        revisions::bump(batch, Subject::Group(role.group));
+    }
     let mut after = None;
     loop {
         let page = view.scan(&RoleRecord::on(package), after.as_ref(), 256).await?;
@@ -59,13 +64,47 @@ pub(crate) async fn take_all(view: &dyn MetadataRead, batch: &mut Batch, package
     }
 }
 
-/// A role as it is listed.
+/// A user's role as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Granted {
     /// The user's name.
     pub user: String,
     /// The role.
     pub role: Role,
+}
+
+/// A group by its name.
+#[derive(Debug, Clone)]
+pub enum GroupName {
+    /// A team.
+    Team(TeamName),
+    /// The members of an organization.
+    Organization(String),
+}
+
+/// A group's role as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupGranted {
+    /// The group: `team:ORGANIZATION/TEAM` or `org:ORGANIZATION`.
+    pub group: String,
+    /// The role.
+    pub role: Role,
+}
+
+/// A group as people write it; by its id when it is not there.
+pub(crate) async fn shown(view: &dyn MetadataRead, group: Group) -> Result<String> {
+    let named = match group {
+        Group::Team(id) => match teams::by_id(view, id).await? {
+            Some(team) => accounts::by_id(view, team.organization)
+                .await?
+                .map(|organization| format!("team:{}/{}", organization.name, team.name)),
+            None => None,
+        },
+        Group::Organization(id) => {
+            accounts::by_id(view, id).await?.map(|organization| format!("org:{}", organization.name))
+        }
+    };
+    Ok(named.unwrap_or_else(|| group.to_string()))
 }
 
 impl Registry {
@@ -124,6 +163,96 @@ impl Registry {
                 return Ok(());
             }
         }
+    }
+
+    /// Gives a group a role on a package, another one, or none.
+    ///
+    /// # Errors
+    /// Not found when there is no such group; forbidden by policy for a team of another organization than the package's
+    /// (whom its owners let in is not for them to say), and over the limit of groups.
+    pub async fn set_group_role(
+        &self,
+        grant: &Grant<Manage>,
+        group: &GroupName,
+        role: Option<Role>,
+    ) -> Result<()> {
+        let mut under = self.under(grant);
+        loop {
+            let package = self.package(grant.target()).await?;
+            let mut batch = Batch::new();
+            let group = self.group_named(&mut batch, &package, group).await?;
+            let old = self.meta.get(&GroupRoleRecord::key_of(package.id, group)).await?;
+            let old = old.map(|bytes| GroupRoleRecord::decode(&bytes)).transpose()?;
+            if old.as_ref().map(|record| record.role) == role {
+                return Ok(());
+            }
+            if old.is_none() {
+                // Every role given on a package counts under its revision, which the grant carries: nobody comes between.
+                self.room_for_group(package.id).await?;
+            }
+            let path = package.package_name()?.to_string();
+            let (package, owner, since) = (package.id, package.owner, grant.at().0);
+            let new = role.map(|role| GroupRoleRecord { package, group, owner, role, since, path });
+            batch.replace(old.as_ref(), new.as_ref());
+            revisions::bump(&mut batch, Subject::Package(package));
+            revisions::bump(&mut batch, Subject::Group(group));
+            let detail = format!("{group} {}", role.map_or("none", Role::word));
+            events::rights(&mut batch, events::stream_of(package), grant.caller(), "package.role", detail);
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The group of a name that may have a role on a package. It must still be there when the batch is applied: its removal
+    /// takes its roles along.
+    async fn group_named(
+        &self,
+        batch: &mut Batch,
+        package: &PackageRecord,
+        name: &GroupName,
+    ) -> Result<Group> {
+        let organization = match name {
+            GroupName::Team(team) => team.organization(),
+            GroupName::Organization(name) => name,
+        };
+        let account = self.organization_named(organization).await?;
+        match name {
+            GroupName::Organization(_) => {
+                batch.expect_equals(account.key(), Some(account.value()));
+                Ok(Group::Organization(account.id))
+            }
+            GroupName::Team(_) if account.id != package.owner => {
+                let text = format!(
+                    "a team has roles on packages of its own organization; give one to org:{} instead",
+                    account.name
+                );
+                Err(Error::new(Kind::Forbidden(Reason::Policy), text))
+            }
+            GroupName::Team(name) => {
+                let team = self.team_named(&account, name.team()).await?;
+                batch.expect_equals(team.key(), Some(team.value()));
+                Ok(Group::Team(team.id))
+            }
+        }
+    }
+
+    async fn organization_named(&self, name: &str) -> Result<AccountRecord> {
+        let account = accounts::by_name(self.meta.as_ref(), name).await?;
+        account
+            .filter(|account| account.kind == AccountKind::Organization)
+            .ok_or_else(|| Error::not_found(What::Owner, format!("there is no organization named {name}")))
+    }
+
+    /// The roles of groups on a package.
+    pub async fn group_roles(&self, grant: &Grant<Manage>) -> Result<Vec<GroupGranted>> {
+        let view = self.meta.snapshot()?;
+        let mut roles = Vec::new();
+        for record in groups::roles_on(view.as_ref(), grant.target().id).await? {
+            roles.push(GroupGranted { group: shown(view.as_ref(), record.group).await?, role: record.role });
+        }
+        roles.sort_by_key(|granted| granted.group.to_ascii_lowercase());
+        Ok(roles)
     }
 
     /// The roles given on a package, by the users' names.

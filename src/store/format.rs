@@ -1,7 +1,8 @@
 //! Which release's data folder is this? A number in the file `format`, read before anything else is touched.
 //!
 //! Format 1 is that of release 0.1.0, whose folders carry no file yet: they are stamped when they are opened. Format 2 has
-//! the indexes of lists and roles that know their package's path; an older release would leave the indexes as they are. A release
+//! the indexes of lists, roles that know their package's path, teams and what groups are given; an older release would leave
+//! the indexes as they are, and give a name's new holder what a group had. A release
 //! that stores what an older one would misread counts the number up, reads the older forms, and stamps the folder before
 //! it writes the first of the new ones; from then on the older release refuses the folder.
 

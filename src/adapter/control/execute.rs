@@ -1,6 +1,6 @@
 //! Doing what a command asks.
 
-use super::{Answer, Command, Feed, Line, Outcome, backup, done, fsck, layout, scrub};
+use super::{Answer, Command, Feed, Line, Outcome, backup, done, fsck, layout, scrub, teams::Principal};
 use crate::{
     auth::{Caller, Grant, Manage, ManageOwner, Operate, Secret, TokenKind},
     error::{Error, Kind, Result, What},
@@ -43,21 +43,9 @@ impl Desk<'_> {
         let notes = |text: &str| self.progress(text);
         match command {
             Command::UserAdd { name, admin, password } => self.user_add(&name, admin, password).await,
-            Command::UserPassword { name, password } => {
-                self.registry.set_password(&self.owner(&name).await?, &Secret::new(password)).await?;
-                done(format!(
-                    "{name} has a new password; whatever was signed in with the old one is signed out"
-                ))
-            }
+            Command::UserPassword { name, password } => self.user_password(&name, password).await,
             Command::UserList => self.accounts(AccountKind::User).await,
-            Command::UserSuspend { name, suspended } => {
-                self.registry.set_suspended(&self.system()?, &name, suspended).await?;
-                done(if suspended {
-                    format!("{name} is suspended")
-                } else {
-                    format!("{name} is no longer suspended")
-                })
-            }
+            Command::UserSuspend { name, suspended } => self.user_suspend(&name, suspended).await,
             Command::UserRemove { name } => {
                 self.registry.remove_account(&self.system()?, &name, AccountKind::User).await?;
                 done(format!("{name} is removed"))
@@ -107,10 +95,14 @@ impl Desk<'_> {
             }
             Command::Version(command) => self.version(command).await,
             Command::Policy(command) => self.policy(command).await,
+            Command::Org(command) => self.org(command).await,
+            Command::Team(command) => self.team(command).await,
+            Command::PackageRoles { package } => self.package_roles(&package).await,
+            Command::Explain(asked) => self.explain(asked).await,
         }
     }
 
-    fn system(&self) -> Result<Grant<Operate>> {
+    pub(super) fn system(&self) -> Result<Grant<Operate>> {
         self.registry.policy().authorize_system(&self.caller)
     }
 
@@ -159,6 +151,17 @@ impl Desk<'_> {
         }
         let note = format!("{name} is a user; this password is shown once");
         Ok(Answer { value: Some(secret.reveal().to_owned()), note: Some(note), ..Answer::default() })
+    }
+
+    async fn user_password(&self, name: &str, password: String) -> Result<Answer> {
+        self.registry.set_password(&self.owner(name).await?, &Secret::new(password)).await?;
+        done(format!("{name} has a new password; whatever was signed in with the old one is signed out"))
+    }
+
+    async fn user_suspend(&self, name: &str, suspended: bool) -> Result<Answer> {
+        self.registry.set_suspended(&self.system()?, name, suspended).await?;
+        let now = if suspended { "suspended" } else { "no longer suspended" };
+        done(format!("{name} is {now}"))
     }
 
     /// Everything of one kind of account, in order of names.
@@ -252,20 +255,24 @@ impl Desk<'_> {
     }
 
     async fn package_grant(&self, package: &str, principal: &str, role: Option<Role>) -> Result<Answer> {
-        let (kind, name) = principal.split_once(':').unwrap_or(("user", principal));
-        if kind != "user" {
-            let known = ["team", "org", "repo", "robot"].contains(&kind);
-            let text = if known {
-                format!("this version gives roles to users only, not to a {kind}")
-            } else {
-                format!("{kind} is no kind of principal; write NAME or user:NAME")
-            };
-            return Err(Error::new(Kind::Unsupported, text));
+        let to = Principal::parse(principal)?;
+        let grant = self.package(package).await?;
+        match &to {
+            Principal::User(name) => self.registry.set_role(&grant, name, role).await?,
+            Principal::Group(group) => self.registry.set_group_role(&grant, group, role).await?,
         }
-        self.registry.set_role(&self.package(package).await?, name, role).await?;
         done(match role {
-            Some(role) => format!("{name} has the role {role} on {package}"),
-            None => format!("{name} has no role of its own on {package}"),
+            Some(role) => format!("{principal} has the role {role} on {package}"),
+            None => format!("{principal} has no role of its own on {package}"),
         })
+    }
+
+    async fn package_roles(&self, package: &str) -> Result<Answer> {
+        let grant = self.package(package).await?;
+        let users = self.registry.roles(&grant).await?.into_iter();
+        let users = users.map(|granted| [format!("user:{}", granted.user), granted.role.word().to_owned()]);
+        let groups = self.registry.group_roles(&grant).await?.into_iter();
+        let groups = groups.map(|granted| [granted.group, granted.role.word().to_owned()]);
+        table(["principal", "role"], users.chain(groups).collect())
     }
 }

@@ -7,11 +7,13 @@
 
 mod backup;
 mod execute;
+mod explain;
 mod fsck;
 mod gc;
 mod layout;
 mod policy;
 mod scrub;
+mod teams;
 mod versions;
 
 use std::{path::PathBuf, sync::Arc};
@@ -25,8 +27,10 @@ use tokio::{
 };
 
 pub use execute::execute;
+pub use explain::{Act, Explain};
 pub use gc::Gc;
 pub use policy::{PolicyCommand, Wanted};
+pub use teams::{OrgCommand, TeamCommand};
 pub use versions::VersionCommand;
 
 use crate::{
@@ -140,7 +144,7 @@ pub enum Command {
     PackageGrant {
         /// Which.
         package: String,
-        /// To whom: `NAME` or `KIND:NAME`.
+        /// To whom: `NAME`, `user:NAME`, `team:ORGANIZATION/TEAM` or `org:NAME`.
         principal: String,
         /// The role; `None` takes it away.
         role: Option<Role>,
@@ -188,6 +192,17 @@ pub enum Command {
     Version(VersionCommand),
     /// Shows, sets and follows policies.
     Policy(PolicyCommand),
+    /// What else concerns an organization.
+    Org(OrgCommand),
+    /// Adds, fills, nests, lists and removes teams.
+    Team(TeamCommand),
+    /// Lists the roles given on a package.
+    PackageRoles {
+        /// Which.
+        package: String,
+    },
+    /// Says why somebody may do something, or may not.
+    Explain(Explain),
 }
 
 /// What a command gave.

@@ -4,7 +4,7 @@ use super::{blank, by_id, by_name, create, taken, walk};
 use crate::{
     auth::{Grant, ManageOwner, Operate, Subject},
     error::{Error, Kind, Reason, Result, What},
-    model::{OwnerId, OwnerName},
+    model::{OwnerId, OwnerName, Role},
     registry::{
         Registry, events,
         records::{AccountKind, AccountRecord, MemberRecord, Membership, RoleRecord},
@@ -23,7 +23,7 @@ pub(crate) async fn membership(
 }
 
 /// A user's membership of an organization.
-pub(super) async fn member(
+pub(crate) async fn member(
     view: &dyn MetadataRead,
     organization: OwnerId,
     user: OwnerId,
@@ -81,7 +81,8 @@ impl Registry {
         }
     }
 
-    /// Makes a user a member or an owner of an organization, or neither. Who leaves loses the roles on its packages.
+    /// Makes a user a member or an owner of an organization, or neither. Who leaves loses its teams and the roles on its
+    /// packages.
     ///
     /// # Errors
     /// Forbidden when it would leave the organization without an owner.
@@ -93,13 +94,7 @@ impl Registry {
     ) -> Result<()> {
         let mut under = self.under(grant);
         loop {
-            let organization = self.account(grant).await?;
-            if organization.kind != AccountKind::Organization {
-                return Err(Error::invalid(
-                    What::Owner,
-                    format!("{} is a user, not an organization", organization.name),
-                ));
-            }
+            let organization = self.organization(grant).await?;
             let user = self.user_account(user).await?;
             let old = member(self.meta.as_ref(), organization.id, user.id).await?;
             if old.as_ref().map(|member| member.membership) == membership {
@@ -124,6 +119,7 @@ impl Registry {
                 revisions::expect(&mut batch, &known);
                 self.take_roles(&mut batch, &RoleRecord::of_user_at(user.id, organization.id), user.id)
                     .await?;
+                self.leave_teams(&mut batch, user.id, organization.id).await?;
             }
             revisions::bump(&mut batch, Subject::Owner(organization.id));
             revisions::bump(&mut batch, Subject::Principal(user.id));
@@ -144,6 +140,44 @@ impl Registry {
                 return Ok(());
             }
         }
+    }
+
+    /// Gives the members of an organization a role on all its packages, another one, or none.
+    ///
+    /// # Errors
+    /// Invalid for a user, and for the role admin: who rules all packages of an organization is its owner.
+    pub async fn set_base_role(&self, grant: &Grant<ManageOwner>, role: Option<Role>) -> Result<()> {
+        if role == Some(Role::Admin) {
+            let text = "a base role is none, read or write; who administers all packages is made an owner";
+            return Err(Error::invalid(What::Request, text));
+        }
+        let mut under = self.under(grant);
+        loop {
+            let old = self.organization(grant).await?;
+            if old.base_role == role {
+                return Ok(());
+            }
+            let new = AccountRecord { base_role: role, ..old.clone() };
+            let mut batch = Batch::new();
+            batch.replace(Some(&old), Some(&new));
+            revisions::bump(&mut batch, Subject::Owner(old.id));
+            let detail = role.map_or("none", Role::word).to_owned();
+            let stream = events::stream_of_owner(old.id);
+            events::rights(&mut batch, stream, grant.caller(), "org.base-role", detail);
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The organization a grant was made for.
+    pub(crate) async fn organization(&self, grant: &Grant<ManageOwner>) -> Result<AccountRecord> {
+        let account = self.account(grant).await?;
+        if account.kind != AccountKind::Organization {
+            let text = format!("{} is a user, not an organization", account.name);
+            return Err(Error::invalid(What::Owner, text));
+        }
+        Ok(account)
     }
 
     /// The members of an organization, by name.

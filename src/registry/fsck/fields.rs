@@ -1,6 +1,6 @@
 //! Reading the fields of a key, each of fixed length or ended by a NUL.
 
-use crate::model::{Digest, OwnerId, PackageId, Timestamp, TokenId, UploadId};
+use crate::model::{Digest, Group, OwnerId, PackageId, Timestamp, TokenId, UploadId};
 
 /// What of a key is not read yet.
 #[derive(Clone, Copy)]
@@ -31,6 +31,10 @@ impl<'a> Fields<'a> {
 
     pub(super) fn token(&mut self) -> Option<TokenId> {
         self.u64().map(TokenId)
+    }
+
+    pub(super) fn group(&mut self) -> Option<Group> {
+        self.array().and_then(Group::from_bytes)
     }
 
     pub(super) fn time(&mut self) -> Option<Timestamp> {

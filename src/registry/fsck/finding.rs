@@ -107,6 +107,12 @@ codes! {
     OwnerWrong = "owner-wrong", Inconsistency;
     /// A role says that its package has another path than it has.
     PathWrong = "path-wrong", Inconsistency;
+    /// A record names a team that is not there.
+    TeamMissing = "team-missing", Inconsistency;
+    /// Somebody is in a team of an organization that it does not belong to.
+    TeamStray = "team-stray", Inconsistency;
+    /// Teams are in one another in a circle, or across organizations.
+    TeamTree = "team-tree", Inconsistency;
     /// A package without a manifest is listed, or one with manifests is not.
     PackageState = "package-state", Inconsistency;
     /// An upload session claims bytes that are not there.

@@ -31,8 +31,9 @@ impl Check<'_> {
     /// What is no index. `None`: it is no such key.
     async fn kept(&mut self, tag: u8, key: &Key, value: &Bytes, mut f: Fields<'_>) -> Result<Option<()>> {
         let shape = match tag {
-            tag::OWNER | tag::PACKAGE | tag::TOKEN | tag::PASSWORD => f.skip(8),
-            tag::MEMBER | tag::ROLE | tag::UPLOAD => f.skip(16),
+            tag::OWNER | tag::PACKAGE | tag::TOKEN | tag::PASSWORD | tag::TEAM => f.skip(8),
+            tag::MEMBER | tag::ROLE | tag::UPLOAD | tag::TEAM_MEMBER => f.skip(16),
+            tag::GROUP_ROLE => f.skip(8 + 9),
             tag::PIN => f.skip(16),
             tag::POLICY => f.skip(9),
             tag::SIGNING_KEY => f.skip(4),
@@ -50,6 +51,9 @@ impl Check<'_> {
             tag::MEMBER => self.member(key, value).await?,
             tag::PACKAGE => self.package(key, value).await?,
             tag::ROLE => self.role(key, value).await?,
+            tag::TEAM => self.team(key, value).await?,
+            tag::TEAM_MEMBER => self.team_member(key, value).await?,
+            tag::GROUP_ROLE => self.group_role(key, value).await?,
             tag::TOKEN => self.token(key, value).await?,
             tag::UPLOAD => self.upload(key, value).await?,
             tag::POLICY => self.policy(key, value).await?,
@@ -104,6 +108,9 @@ impl Check<'_> {
                 let Some(package) = f.package() else { return Ok(None) };
                 let Some(user) = Fields(&key.bytes[1..]).owner() else { return Ok(None) };
                 self.entry(key, value, RoleRecord::key_of(package, user), RoleRecord::decode).await?;
+            }
+            tag::TEAM_NAME | tag::TEAM_BELOW | tag::TEAM_MEMBER_OF | tag::GROUP_ROLE_OF => {
+                return self.team_entry(tag, key, value, f).await;
             }
             tag::TOKEN_HASH | tag::TOKEN_OF => {
                 let Some(id) = f.token() else { return Ok(None) };

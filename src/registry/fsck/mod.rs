@@ -21,6 +21,7 @@ mod meta;
 mod people;
 mod queue;
 mod stored;
+mod teams;
 #[cfg(test)]
 pub(super) mod tests;
 

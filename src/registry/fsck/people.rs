@@ -170,6 +170,7 @@ impl Check<'_> {
         let length = match f.u8()? {
             1..=4 => 8,
             5 => 16,
+            6 => 9,
             _ => return None,
         };
         f.skip(length)?;

@@ -6,14 +6,15 @@ pub(in crate::registry) mod world;
 use super::*;
 use crate::{
     auth::Caller,
-    model::{OwnerId, PackageId, PhysicalKey, Tag},
+    model::{Group, OwnerId, PackageId, PhysicalKey, Tag, TeamId},
     registry::{
         Collected, Settings,
         records::{
-            AccountRecord, BlobRecord, Damage, Held, Hold, ManifestRecord, PackageRecord, RoleRecord, State,
-            TagRecord, UploadRecord,
+            AccountRecord, BlobRecord, Damage, GroupRoleRecord, Held, Hold, ManifestRecord, MemberRecord,
+            PackageRecord, RoleRecord, State, TagRecord, TeamRecord, UploadRecord,
             blob::{holds_of, lease_key, lease_value, trash_key, wanting},
         },
+        teams,
     },
     store::{BlobStore as _, MetadataRead as _},
 };
@@ -328,6 +329,42 @@ async fn a_role_that_lists_would_not_find_is_corrected() {
             assert_eq!(meta.scan(&RoleRecord::all(), None, 100).await.unwrap(), roles);
         }
     }
+}
+
+#[tokio::test]
+async fn teams_and_roles_of_groups_that_do_not_hold_together_are_found() {
+    let world = World::new().await;
+    let meta = world.memory.meta.as_ref();
+    let named = async |name| teams::by_name(meta, world.owner, name).await.unwrap().unwrap();
+    let (core, web) = (named("core").await, named("web").await);
+    let before = world.memory.everything().await;
+    let lost = TeamRecord { parent: Some(TeamId(7)), ..core.clone() };
+    world.edit(|batch| batch.replace(Some(&core), Some(&lost))).await;
+    world.finds_and_mends(&[Code::TeamMissing]).await;
+    assert_eq!(world.memory.everything().await, before);
+
+    let circle = TeamRecord { parent: Some(web.id), ..core.clone() };
+    world.edit(|batch| batch.replace(Some(&core), Some(&circle))).await;
+    world.finds(&[Code::TeamTree]).await;
+    world.edit(|batch| batch.replace(Some(&circle), Some(&core))).await;
+
+    let bob = crate::registry::accounts::by_name(meta, "bob").await.unwrap().unwrap();
+    let member = MemberRecord::decode(&world.get(&MemberRecord::key_of(world.owner, bob.id)).await).unwrap();
+    world.edit(|batch| batch.replace(Some(&member), None)).await;
+    world.finds_and_mends(&[Code::TeamStray]).await;
+
+    for group in [Group::Team(core.id), Group::Organization(world.owner)] {
+        let at = GroupRoleRecord::key_of(world.package, group);
+        let role = GroupRoleRecord::decode(&world.get(&at).await).unwrap();
+        let moved = GroupRoleRecord { path: "acme/elsewhere".into(), ..role.clone() };
+        world.edit(|batch| batch.replace(Some(&role), Some(&moved))).await;
+        world.finds_and_mends(&[Code::PathWrong]).await;
+    }
+    let dead = TeamRecord { parent: None, ..web.clone() };
+    world.edit(|batch| batch.replace(Some(&web), Some(&dead))).await;
+    world.edit(|batch| batch.replace(Some(&core), None)).await;
+    // Its role on the package.
+    world.finds_and_mends(&[Code::TeamMissing]).await;
 }
 
 #[tokio::test]

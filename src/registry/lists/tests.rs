@@ -7,7 +7,7 @@ use world::{NAMES, Sketch, World};
 
 use crate::{
     auth::{Actor, Caller},
-    model::{Role, Scope, Scopes, Visibility},
+    model::{Group, Role, Scope, Scopes, TeamId, Visibility},
     registry::{packages, records::PackageRecord},
 };
 
@@ -45,14 +45,27 @@ fn sketch() -> impl Strategy<Value = Sketch> {
     let members = prop::collection::vec((2..4usize, 0..3usize, any::<bool>()), 0..6);
     let suspended = prop::collection::vec(prop::bool::weighted(0.2), 3);
     let closed = prop::collection::vec(prop::bool::weighted(0.3), 5);
-    (packages, roles, members, suspended, closed, prop::bool::weighted(0.8)).prop_map(
-        |(packages, roles, members, suspended, closed, anonymous)| Sketch {
-            packages,
-            roles,
-            members,
-            suspended,
-            closed,
-            anonymous,
+    let index = any::<prop::sample::Index>;
+    let bases = prop::collection::vec(0..3u8, 2);
+    let teams = prop::collection::vec((2..4usize, prop::option::of(index())), 0..5);
+    let in_teams = prop::collection::vec((index(), 0..3usize), 0..6);
+    let group_role = (prop::option::weighted(0.7, index()), 2..4usize, index(), 1..4u8);
+    let groups = (bases, teams, in_teams, prop::collection::vec(group_role, 0..15));
+    (packages, roles, members, suspended, closed, prop::bool::weighted(0.8), groups).prop_map(
+        |(packages, roles, members, suspended, closed, anonymous, groups)| {
+            let (bases, teams, in_teams, group_roles) = groups;
+            Sketch {
+                packages,
+                roles,
+                members,
+                suspended,
+                closed,
+                anonymous,
+                bases,
+                teams,
+                in_teams,
+                group_roles,
+            }
         },
     )
 }
@@ -91,6 +104,42 @@ proptest! {
                         assert_eq!(page.more, rest.len() > limit);
                     }
                 }
+            }
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    /// A role given to a group takes nothing from anybody; and where nothing is given, only owners read.
+    #[test]
+    fn roles_add_up_and_nothing_is_given_by_itself(sketch in sketch()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut fewer = sketch.clone();
+            fewer.group_roles.pop();
+            let (with, without) = (World::of(&sketch).await, World::of(&fewer).await);
+            for (one, other) in with.viewers().iter().zip(without.viewers()) {
+                let all = with.readable(one).await;
+                let few = without.readable(&other).await;
+                assert!(few.iter().all(|path| all.contains(path)), "{few:?} of {all:?} as {:?}", one.actor);
+            }
+
+            let mut none = Sketch { roles: Vec::new(), group_roles: Vec::new(), bases: vec![0, 0], ..sketch.clone() };
+            none.packages.iter_mut().for_each(|package| package.4 = false);
+            none.members.retain(|(_, _, owner)| !owner);
+            let world = World::of(&none).await;
+            for viewer in world.viewers() {
+                let rules = |path: &str| match viewer.actor {
+                    Actor::Operator => true,
+                    Actor::User(user) => NAMES.iter().enumerate().any(|(number, name)| {
+                        let beginnings = packages::beginnings(Some(*name));
+                        World::id(number) == user && beginnings.iter().any(|begins| path.starts_with(begins))
+                    }),
+                    Actor::Anonymous | Actor::Job(_) => false,
+                };
+                let readable = world.readable(&viewer).await;
+                assert!(readable.iter().all(|(path, _)| rules(path)), "{readable:?} as {:?}", viewer.actor);
             }
         });
     }
@@ -187,4 +236,52 @@ fn the_walk_reads_paths_as_they_were_written() {
     let found =
         crate::store::Record::index(&package).into_iter().find(|key| key.bytes.starts_with(&listed.bytes));
     assert_eq!(found.unwrap().bytes[listed.bytes.len()..], [b"zoe/a/b\0", &package.id.bytes()[..]].concat());
+}
+
+/// A package that five groups have roles on, two of them the viewer's: a team above its own, and another organization. In
+/// the organization there are so many other teams, members and packages.
+async fn organization_of(others: u64) -> World {
+    let world = World::empty(true).await;
+    let mut batch = crate::store::Batch::new();
+    let app = world.add(&mut batch, 2, 0, "app", |_| {});
+    world.member(&mut batch, 2, 0, false);
+    world.member(&mut batch, 3, 0, false);
+    for (team, parent) in [(1, None), (2, Some(1)), (3, Some(2)), (4, None), (5, None)] {
+        world.team(&mut batch, 2, team, parent);
+    }
+    world.in_team(&mut batch, 2, 3, World::id(0));
+    for group in [1, 4, 5].map(|team| Group::Team(TeamId(team))) {
+        world.give_group(&mut batch, &app, group, Role::Read);
+    }
+    for owner in [2, 3] {
+        world.give_group(&mut batch, &app, Group::Organization(World::id(owner)), Role::Write);
+    }
+    for n in 0..others {
+        let parent = (n % 2 == 0).then_some(1 + n % 5);
+        world.team(&mut batch, 2, 100 + n, parent);
+        world.in_team(&mut batch, 2, 1 + n % 5, crate::model::OwnerId(100 + n));
+        let package = world.add(&mut batch, 2, 0, &format!("other{n}"), |_| {});
+        world.give_group(&mut batch, &package, Group::Team(TeamId(1 + n % 5)), Role::Write);
+    }
+    world.write(batch).await;
+    world
+}
+
+#[tokio::test]
+async fn a_decision_visits_what_its_user_belongs_to_and_not_what_there_is() {
+    let mut costs = Vec::new();
+    for others in [0, 900] {
+        let world = organization_of(others).await;
+        let viewer = Caller { actor: Actor::User(World::id(0)), ..world.anonymous() };
+        let name = crate::model::PackageName::parse("a-b/app").unwrap();
+        let before = world.visited();
+        world.registry.policy().authorize::<crate::auth::Push>(&viewer, &name).await.unwrap();
+        costs.push(world.visited() - before);
+        // From then on the revisions of owner, package and user, and nothing else.
+        let before = world.visited();
+        world.registry.policy().authorize::<crate::auth::Push>(&viewer, &name).await.unwrap();
+        assert_eq!(world.visited() - before, 3);
+    }
+    assert_eq!(costs[0], costs[1]);
+    assert!(costs[0] < 40, "{costs:?}");
 }

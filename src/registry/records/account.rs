@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{from_json, meta, tag, to_json};
+use super::{corrupt, from_json, meta, tag, to_json};
 use crate::{
     error::Result,
-    model::OwnerId,
+    model::{OwnerId, Role},
     store::{Key, Record},
 };
 
@@ -41,9 +41,14 @@ pub struct AccountRecord {
     pub sign_in: u64,
     /// Milliseconds since the epoch.
     pub created: u64,
+    /// The role that the members of an organization have on all its packages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_role: Option<Role>,
 }
 
 const VERSION: u8 = 1;
+/// The form of an account with a base role. One without keeps the first form, byte for byte.
+const WITH_BASE_ROLE: u8 = 2;
 
 impl AccountRecord {
     /// Where an account is stored.
@@ -73,7 +78,12 @@ impl AccountRecord {
 
     /// Reads a stored record.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        from_json(VERSION, bytes, "account")
+        let version = if bytes.first() == Some(&WITH_BASE_ROLE) { WITH_BASE_ROLE } else { VERSION };
+        let account: Self = from_json(version, bytes, "account")?;
+        match account.base_role.is_some() == (version == WITH_BASE_ROLE) {
+            true => Ok(account),
+            false => Err(corrupt("account", "its form and its base role do not go together")),
+        }
     }
 
     /// Its name as it stands in repository paths.
@@ -88,7 +98,7 @@ impl Record for AccountRecord {
     }
 
     fn value(&self) -> Bytes {
-        to_json(VERSION, self)
+        to_json(if self.base_role.is_some() { WITH_BASE_ROLE } else { VERSION }, self)
     }
 
     fn index(&self) -> BTreeSet<Key> {
@@ -186,6 +196,7 @@ mod tests {
             anonymous_reads: true,
             sign_in: 3,
             created: 4,
+            base_role: None,
         };
         let golden =
             b"\x01{\"id\":258,\"name\":\"Ada\",\"kind\":\"user\",\"administrator\":true,\"suspended\":false,\
@@ -195,6 +206,21 @@ mod tests {
         assert_eq!(account.key().bytes, b"o\0\0\0\0\0\0\x01\x02");
         let index: Vec<_> = account.index().into_iter().map(|key| key.bytes).collect();
         assert_eq!(index, [b"Oada\0\0\0\0\0\0\0\x01\x02".to_vec()]);
+
+        let base_role = AccountRecord {
+            kind: AccountKind::Organization,
+            administrator: false,
+            sign_in: 0,
+            base_role: Some(Role::Write),
+            ..account
+        };
+        let golden =
+            b"\x02{\"id\":258,\"name\":\"Ada\",\"kind\":\"organization\",\"administrator\":false,\"suspended\":false,\
+            \"anonymous_reads\":true,\"sign_in\":0,\"created\":4,\"base_role\":\"write\"}";
+        assert_eq!(base_role.value().as_ref(), golden);
+        assert_eq!(AccountRecord::decode(golden).unwrap(), base_role);
+        let first = [b"\x01", &golden[1..]].concat();
+        assert!(AccountRecord::decode(&first).is_err(), "a base role in the first form");
 
         let golden = b"\x01{\"hash\":\"$argon2id$\"}";
         assert_eq!(encode_password("$argon2id$").as_ref(), golden);

@@ -11,6 +11,9 @@
 //! | meta | `o` owner | [`AccountRecord`]; `O` name, owner: index; `w` owner: password hash |
 //! | meta | `m` organization, user | [`MemberRecord`]; `M` user, organization: index |
 //! | meta | `g` package, user | [`RoleRecord`]; `G` user, owner, package and `h` user, path, package: index |
+//! | meta | `e` team | [`TeamRecord`]; `E` organization, name, team and `f` parent, team: index |
+//! | meta | `x` team, user | [`TeamMemberRecord`]; `X` user, organization, team: index |
+//! | meta | `a` package, group | [`GroupRoleRecord`]; `A` group, path, package: index |
 //! | meta | `t` token | [`TokenRecord`]; `i` hash, token and `T` user, kind, time, token: index |
 //! | meta | `k` number | a signing key |
 //! | meta | `r` kind, id | a revision of rights |
@@ -48,6 +51,7 @@ pub(crate) mod pin;
 mod policy;
 mod revision;
 mod role;
+mod team;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -62,6 +66,7 @@ pub use package::{PackageRecord, State};
 pub use policy::{PolicyOf, PolicyRecord, Retention};
 pub(crate) use revision::{is_revision, revision_key};
 pub use role::RoleRecord;
+pub use team::{GroupRoleRecord, TeamMemberRecord, TeamRecord};
 pub use token::TokenRecord;
 pub(crate) use token::{decode_signing_key, encode_signing_key, signing_key, signing_keys};
 pub use upload::{Held, UploadRecord};
@@ -90,6 +95,13 @@ pub(crate) mod tag {
     pub(crate) const ROLE: u8 = b'g';
     pub(crate) const ROLE_OF: u8 = b'G';
     pub(crate) const ROLE_PATH: u8 = b'h';
+    pub(crate) const TEAM: u8 = b'e';
+    pub(crate) const TEAM_NAME: u8 = b'E';
+    pub(crate) const TEAM_BELOW: u8 = b'f';
+    pub(crate) const TEAM_MEMBER: u8 = b'x';
+    pub(crate) const TEAM_MEMBER_OF: u8 = b'X';
+    pub(crate) const GROUP_ROLE: u8 = b'a';
+    pub(crate) const GROUP_ROLE_OF: u8 = b'A';
     pub(crate) const TOKEN: u8 = b't';
     pub(crate) const TOKEN_OF: u8 = b'T';
     pub(crate) const TOKEN_HASH: u8 = b'i';

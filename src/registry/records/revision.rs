@@ -13,6 +13,7 @@ pub(crate) fn revision_key(of: Subject) -> Key {
         Subject::Credential(id) => key(3).with(&id.bytes()),
         Subject::Package(id) => key(4).with(&id.bytes()),
         Subject::RolesAt { user, owner } => key(5).with(&user.bytes()).with(&owner.bytes()),
+        Subject::Group(group) => key(6).with(&group.bytes()),
     }
 }
 
@@ -24,7 +25,7 @@ pub(crate) fn is_revision(key: &Key) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{OwnerId, PackageId, TokenId};
+    use crate::model::{Group, OwnerId, PackageId, TeamId, TokenId};
 
     #[test]
     fn the_keys_are_these_bytes() {
@@ -40,6 +41,13 @@ mod tests {
         }
         let roles = revision_key(Subject::RolesAt { user: OwnerId(1), owner: OwnerId(2) });
         assert_eq!(roles.bytes, b"r\x05\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02");
+        let groups = [Group::Team(TeamId(7)), Group::Organization(OwnerId(7))];
+        for (group, kind) in groups.into_iter().zip(1..) {
+            let key = revision_key(Subject::Group(group));
+            assert_eq!(key.bytes, [b'r', 6, kind, 0, 0, 0, 0, 0, 0, 0, 7]);
+            assert_eq!(Group::from_bytes(group.bytes()), Some(group));
+        }
+        assert_eq!(Group::from_bytes([3; 9]), None);
         assert!(!is_revision(&meta(tag::PACKAGE)));
     }
 }

@@ -7,10 +7,11 @@ use bytes::Bytes;
 
 use super::bench::Stored;
 use crate::{
-    model::{Digest, Hasher, OwnerId, PackageId, PhysicalKey, Tag},
+    model::{Digest, Group, Hasher, OwnerId, PackageId, PhysicalKey, Tag, TeamId},
     registry::records::{
-        AccountRecord, BlobRecord, DeletedTag, Held, Location, ManifestRecord, MemberRecord, PackageRecord,
-        PolicyOf, PolicyRecord, RoleRecord, State, TagRecord, TokenRecord, UploadRecord,
+        AccountRecord, BlobRecord, DeletedTag, GroupRoleRecord, Held, Location, ManifestRecord, MemberRecord,
+        PackageRecord, PolicyOf, PolicyRecord, RoleRecord, State, TagRecord, TeamMemberRecord, TeamRecord,
+        TokenRecord, UploadRecord,
     },
     store::{Key, Record, Space},
 };
@@ -21,6 +22,10 @@ struct Parts {
     accounts: BTreeSet<OwnerId>,
     packages: BTreeMap<PackageId, PackageRecord>,
     roles: Vec<RoleRecord>,
+    members: BTreeSet<(OwnerId, OwnerId)>,
+    teams: BTreeMap<TeamId, TeamRecord>,
+    team_members: Vec<TeamMemberRecord>,
+    group_roles: Vec<GroupRoleRecord>,
     policies: Vec<PolicyRecord>,
     uploads: Vec<UploadRecord>,
     blobs: BTreeMap<Digest, BlobRecord>,
@@ -102,7 +107,10 @@ impl Parts {
                 let account = self.record(key, AccountRecord::decode(value).unwrap());
                 self.accounts.insert(account.id);
             }
-            b'm' => drop(self.record(key, MemberRecord::decode(value).unwrap())),
+            b'm' => {
+                let member = self.record(key, MemberRecord::decode(value).unwrap());
+                self.members.insert((member.organization, member.user));
+            }
             b'p' => {
                 let package = self.record(key, PackageRecord::decode(value).unwrap());
                 self.packages.insert(package.id, package);
@@ -110,6 +118,18 @@ impl Parts {
             b'g' => {
                 let role = self.record(key, RoleRecord::decode(value).unwrap());
                 self.roles.push(role);
+            }
+            b'e' => {
+                let team = self.record(key, TeamRecord::decode(value).unwrap());
+                self.teams.insert(team.id, team);
+            }
+            b'x' => {
+                let member = self.record(key, TeamMemberRecord::decode(value).unwrap());
+                self.team_members.push(member);
+            }
+            b'a' => {
+                let role = self.record(key, GroupRoleRecord::decode(value).unwrap());
+                self.group_roles.push(role);
             }
             b't' => drop(self.record(key, TokenRecord::decode(value).unwrap())),
             b'u' => {
@@ -120,9 +140,8 @@ impl Parts {
                 let policy = self.record(key, PolicyRecord::decode(value).unwrap());
                 self.policies.push(policy);
             }
-            b'O' | b'M' | b'n' | b'N' | b'P' | b'l' | b'G' | b'h' | b'T' | b'U' | b'i' | b'q' => {
-                self.entry(key)
-            }
+            b'O' | b'M' | b'n' | b'N' | b'P' | b'l' | b'G' | b'h' | b'T' | b'U' | b'i' | b'q' | b'E'
+            | b'f' | b'X' | b'A' => self.entry(key),
             b'b' => assert_eq!((bytes_of(key), value.len()), (17, 8), "a pin says until when"),
             b'w' | b'k' | b'r' | b's' => {}
             other => panic!("meta {}", other as char),
@@ -229,6 +248,7 @@ fn accounts_and_packages(parts: &Parts) {
             "{role:?}"
         );
     }
+    teams(parts);
     for policy in &parts.policies {
         let there = match policy.of {
             PolicyOf::Owner(owner) => parts.accounts.contains(&owner),
@@ -240,6 +260,34 @@ fn accounts_and_packages(parts: &Parts) {
         parts.manifests.keys().map(|(package, _)| package).chain(parts.tags.iter().map(|tag| &tag.package));
     for package in of.chain(parts.uploads.iter().map(|upload| &upload.package)) {
         assert!(parts.packages.contains_key(package), "something belongs to no package");
+    }
+}
+
+fn teams(parts: &Parts) {
+    for team in parts.teams.values() {
+        assert!(parts.accounts.contains(&team.organization), "{team:?} is of nobody");
+        let (mut at, mut depth) = (team, 1);
+        while let Some(parent) = at.parent {
+            at = parts.teams.get(&parent).expect("a team is in one that is there");
+            assert_eq!(at.organization, team.organization, "a team is in its own organization's");
+            depth += 1;
+            assert!(depth <= 8, "{team:?} is too deep, or in itself");
+        }
+    }
+    for member in &parts.team_members {
+        assert_eq!(parts.teams[&member.team].organization, member.organization);
+        assert!(parts.members.contains(&(member.organization, member.user)), "{member:?} is not in it");
+    }
+    for role in &parts.group_roles {
+        let package = &parts.packages[&role.package];
+        assert_eq!(
+            (package.owner, package.package_name().unwrap().to_string()),
+            (role.owner, role.path.clone())
+        );
+        match role.group {
+            Group::Team(team) => assert_eq!(parts.teams[&team].organization, package.owner),
+            Group::Organization(id) => assert!(parts.accounts.contains(&id), "{role:?}"),
+        }
     }
 }
 

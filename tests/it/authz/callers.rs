@@ -20,6 +20,8 @@ pub(super) enum Presents {
 pub(super) enum Home {
     User,
     Organization,
+    /// An organization whose members may read everything.
+    OpenOrganization,
 }
 
 /// A kind of caller: a column of the matrix.
@@ -61,6 +63,19 @@ pub(super) const CALLERS: &[Caller] = &[
     },
     Caller { home: Home::Organization, ..caller("orgow", "an owner of that organization", "orla", "all") },
     Caller {
+        home: Home::Organization,
+        ..caller("teamr", "in a team below one that has the role write on both", "tess", "all")
+    },
+    Caller {
+        home: Home::OpenOrganization,
+        ..caller("basem", "a member of an organization whose base role is read", "basil", "all")
+    },
+    Caller {
+        home: Home::Organization,
+        blind: true,
+        ..caller("exmem", "who was in that team, and is in the organization no more", "exa", "all")
+    },
+    Caller {
         blind: true,
         ..caller("sysad", "an administrator of the installation, nobody special here", "admin", "all")
     },
@@ -92,6 +107,7 @@ impl Caller {
         match self.home {
             Home::User => "olga",
             Home::Organization => "acme",
+            Home::OpenOrganization => "beta",
         }
     }
 

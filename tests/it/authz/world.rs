@@ -35,7 +35,9 @@ impl World {
             ("PACKHOUSE_LIMITS_PENDING_PER_OWNER", "1000000"),
         ]);
         let mut secrets = BTreeMap::new();
-        for user in ["olga", "rita", "wren", "adam", "stan", "memo", "orla", "sue", "rhea"] {
+        for user in
+            ["olga", "rita", "wren", "adam", "stan", "memo", "orla", "sue", "rhea", "tess", "basil", "exa"]
+        {
             server.user(user, PASSWORD);
             secrets.insert((user, "all"), server.token(user, &ALL));
         }
@@ -48,6 +50,15 @@ impl World {
         }
         server.admin_ok(&["org", "add", "acme", "--owner", "orla"]);
         server.admin_ok(&["org", "member", "add", "acme", "memo"]);
+        server.admin_ok(&["org", "add", "beta", "--owner", "orla"]);
+        server.admin_ok(&["org", "base-role", "beta", "read"]);
+        server.admin_ok(&["org", "member", "add", "beta", "basil"]);
+        server.admin_ok(&["team", "add", "acme/eng"]);
+        server.admin_ok(&["team", "add", "acme/core", "--under", "eng"]);
+        for user in ["tess", "exa"] {
+            server.admin_ok(&["org", "member", "add", "acme", user]);
+            server.admin_ok(&["team", "member", "add", "acme/core", user]);
+        }
         let mut world =
             Self { server, secrets, next: AtomicU64::new(0), image: Value::Null, open: String::new() };
         world.furnish();
@@ -56,7 +67,9 @@ impl World {
     }
 
     fn furnish(&mut self) {
-        for (home, namespace) in [(Home::User, "olga"), (Home::Organization, "acme")] {
+        for (home, namespace) in
+            [(Home::User, "olga"), (Home::Organization, "acme"), (Home::OpenOrganization, "beta")]
+        {
             let owner = self.owner(home);
             for visibility in ["private", "public"] {
                 let repository = format!("{namespace}/{visibility}");
@@ -73,6 +86,12 @@ impl World {
                 self.server.admin_ok(&["package", "grant", package, user, role]);
             }
         }
+        for package in ["acme/private", "acme/public"] {
+            self.server.admin_ok(&["package", "grant", package, "team:acme/eng", "write"]);
+        }
+        let exa = self.server.anonymous().basic("exa", self.secret("exa", "all"));
+        exa.get("/v2/acme/private/manifests/latest").expect(200);
+        self.server.admin_ok(&["org", "member", "remove", "acme", "exa"]);
         let olga = self.owner(Home::User);
         olga.push_image("olga/secret", "latest", 2);
         self.open =
@@ -102,7 +121,7 @@ impl World {
     pub(super) fn owner(&self, home: Home) -> Client {
         let user = match home {
             Home::User => "olga",
-            Home::Organization => "orla",
+            Home::Organization | Home::OpenOrganization => "orla",
         };
         self.server.anonymous().basic(user, self.secret(user, "all"))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use packhouse::{
-    adapter::control::{self, Answer, Command, Outcome},
+    adapter::control::{self, Answer, Command, OrgCommand, Outcome, TeamCommand},
     auth::{Presented, Pull},
     model::{Role, Scope, Visibility},
 };
@@ -92,6 +92,73 @@ async fn organizations_and_their_members() {
 }
 
 #[tokio::test]
+async fn teams_from_the_first_to_the_last() {
+    let world = World::new().await;
+    for user in ["ada", "bob"] {
+        world.user(user).await;
+    }
+    world.organization("acme", "ada").await;
+    world.push(&world.caller("ada").await, "acme/app").await.unwrap();
+    let team = |command| Command::Team(command);
+    let add = |team: &str, parent: Option<&str>| {
+        Command::Team(TeamCommand::Add { team: team.into(), parent: parent.map(str::to_owned) })
+    };
+    for (wrong, word) in [
+        ("core", "ORGANIZATION/TEAM"),
+        ("acme/a_b", "letters"),
+        ("nobody/core", "nobody"),
+        ("ada/core", "not an organization"),
+    ] {
+        let refusal = run(&world, add(wrong, None)).await.unwrap_err();
+        assert!(refusal.contains(word), "{wrong}: {refusal}");
+    }
+    done(&world, add("acme/core", None)).await;
+    done(&world, add("acme/web", Some("core"))).await;
+    let member = |maintainer| {
+        Command::Team(TeamCommand::Member { team: "acme/web".into(), user: "bob".into(), maintainer })
+    };
+    assert!(run(&world, member(Some(false))).await.unwrap_err().contains("org member add acme bob"));
+    done(&world, Command::OrgMember { org: "acme".into(), user: "bob".into(), owner: Some(false) }).await;
+    done(&world, member(Some(true))).await;
+    let members = rows(&done(&world, team(TeamCommand::Members { team: "acme/web".into() })).await);
+    assert_eq!(members, [["bob", "maintainer"]]);
+    let grant = |principal: &str, role| Command::PackageGrant {
+        package: "acme/app".into(),
+        principal: principal.into(),
+        role,
+    };
+    let bob = world.caller("bob").await;
+    done(&world, grant("team:acme/core", Some(Role::Write))).await;
+    assert!(world.may::<Pull>(&bob, "acme/app").await.is_ok());
+    let listed = rows(&done(&world, team(TeamCommand::List { org: "acme".into() })).await);
+    assert_eq!(listed, [["core", "", "0", "1"], ["web", "core", "1", "0"]]);
+    let shown = rows(&done(&world, team(TeamCommand::Show { team: "acme/web".into() })).await);
+    assert_eq!(shown, [["in", "core", ""], ["member", "bob", "maintainer"]]);
+    let shown = rows(&done(&world, team(TeamCommand::Show { team: "acme/core".into() })).await);
+    assert_eq!(shown, [["package", "acme/app", "write"]]);
+    let roles = rows(&done(&world, Command::PackageRoles { package: "acme/app".into() }).await);
+    assert_eq!(roles, [["user:ada", "admin"], ["team:acme/core", "write"]]);
+
+    done(&world, team(TeamCommand::Nest { team: "acme/web".into(), parent: None })).await;
+    assert!(world.may::<Pull>(&bob, "acme/app").await.is_err());
+    done(&world, grant("org:acme", Some(Role::Read))).await;
+    assert!(world.may::<Pull>(&bob, "acme/app").await.is_ok());
+    done(&world, grant("org:acme", None)).await;
+    let base = |role| Command::Org(OrgCommand::BaseRole { org: "acme".into(), role });
+    done(&world, base(Some(Role::Read))).await;
+    assert!(world.may::<Pull>(&bob, "acme/app").await.is_ok());
+    let shown = rows(&done(&world, Command::Org(OrgCommand::Show { org: "acme".into() })).await);
+    assert_eq!(shown, [["acme", "read", "on", "2", "2"]]);
+    done(&world, base(None)).await;
+    assert!(world.may::<Pull>(&bob, "acme/app").await.is_err());
+    done(&world, team(TeamCommand::Remove { team: "acme/web".into() })).await;
+    let gone = run(&world, team(TeamCommand::Show { team: "acme/web".into() })).await.unwrap_err();
+    assert!(gone.contains("no team acme/web"), "{gone}");
+    let refused = run(&world, Command::Org(OrgCommand::Remove { org: "acme".into() })).await.unwrap_err();
+    assert!(refused.contains("owns packages"), "{refused}");
+}
+
+#[tokio::test]
 async fn tokens_are_made_listed_and_revoked() {
     let world = World::new().await;
     world.user("ada").await;
@@ -161,9 +228,15 @@ async fn packages_are_listed_shown_and_shared() {
         done(&world, grant(principal, None)).await;
         assert!(world.may::<Pull>(&bob, "npm/ada/left-pad").await.is_err());
     }
-    for kind in ["team", "org", "repo", "robot"] {
+    for kind in ["repo", "robot"] {
         let refusal = run(&world, grant(&format!("{kind}:x"), Some(Role::Read))).await.unwrap_err();
-        assert!(refusal.contains("users only"), "{refusal}");
+        assert!(refusal.contains("users, teams and organizations"), "{refusal}");
+    }
+    for (principal, word) in
+        [("team:x", "ORGANIZATION/TEAM"), ("team:x/y", "named x"), ("org:bob", "named bob")]
+    {
+        let refusal = run(&world, grant(principal, Some(Role::Read))).await.unwrap_err();
+        assert!(refusal.contains(word), "{refusal}");
     }
     assert!(run(&world, grant("group:x", Some(Role::Read))).await.unwrap_err().contains("no kind"));
 }

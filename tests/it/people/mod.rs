@@ -4,10 +4,12 @@
 
 mod accounts;
 mod commands;
+mod explain;
 mod first_push;
 mod listing;
 mod oracle;
 mod rights;
+mod teams;
 mod tokens;
 
 use std::sync::Arc;

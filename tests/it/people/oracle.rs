@@ -1,7 +1,11 @@
 //! The decision, said twice: by the policy over its store and caches, and by the dullest code that can say it. It shares
 //! no type with the policy; it knows names, sets and loops.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod groups;
+mod rules;
+mod small;
+
+use std::collections::BTreeSet;
 
 use packhouse::{
     auth::{Access, Caller, Delete, Manage, Pull, Push, Verb},
@@ -11,135 +15,14 @@ use packhouse::{
 };
 use proptest::prelude::*;
 
+use self::rules::{Oracle, Package, Says, Token, owner_of};
 use super::{World, name};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Says {
-    Yes,
-    SignIn,
-    BadCredentials,
-    AskForMore,
-    NotThere,
-    LacksScope,
-    LacksRole,
-}
-
-#[derive(Default, Debug)]
-struct Oracle {
-    suspended: BTreeSet<String>,
-    /// (organization, user) → owner?
-    members: BTreeMap<(String, String), bool>,
-    no_anonymous: BTreeSet<String>,
-    packages: BTreeMap<String, Package>,
-    /// (package, user) → 1 read, 2 write, 3 admin
-    roles: BTreeMap<(String, String), u8>,
-}
-
-#[derive(Debug)]
-struct Package {
-    public: bool,
-    pending: bool,
-    creator: String,
-}
-
-#[derive(Debug, Clone)]
-struct Token {
-    user: String,
-    scopes: BTreeSet<&'static str>,
-    revoked: bool,
-}
 
 const USERS: [&str; 3] = ["ada", "bob", "carl"];
 const ORGS: [&str; 2] = ["acme", "beta"];
 const PATHS: [&str; 7] =
     ["ada/one", "bob/one", "acme/one", "acme/two/deep", "npm/acme/one", "beta/one", "nobody/one"];
 const ACTIONS: [&str; 5] = ["pull", "push", "delete", "manage", "publish"];
-
-fn owner_of(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').collect();
-    if parts[0] == "npm" { parts[1].to_owned() } else { parts[0].to_owned() }
-}
-
-impl Oracle {
-    fn rules(&self, user: &str, owner: &str) -> bool {
-        user == owner || self.members.get(&(owner.to_owned(), user.to_owned())) == Some(&true)
-    }
-
-    fn creates(&self, user: &str, owner: &str) -> bool {
-        self.rules(user, owner) || self.members.contains_key(&(owner.to_owned(), user.to_owned()))
-    }
-
-    fn role(&self, user: &str, path: &str) -> u8 {
-        let owner = owner_of(path);
-        let Some(package) = self.packages.get(path) else { return 0 };
-        let mut role = *self.roles.get(&(path.to_owned(), user.to_owned())).unwrap_or(&0);
-        if self.rules(user, &owner) {
-            role = 3;
-        }
-        if package.pending && package.creator == user && self.creates(user, &owner) {
-            role = role.max(3);
-        }
-        role
-    }
-
-    fn decide(
-        &self,
-        token: Option<&Token>,
-        bound: Option<&[(String, Vec<&str>)]>,
-        action: &str,
-        path: &str,
-    ) -> Says {
-        let verb = if action == "publish" { "push" } else { action };
-        let bound_allows =
-            bound.is_none_or(|list| list.iter().any(|(name, verbs)| name == path && verbs.contains(&verb)));
-        let package = self.packages.get(path);
-        let public = package.is_some_and(|package| package.public && !package.pending);
-        let Some(token) = token else {
-            let reads = action == "pull" && public && !self.no_anonymous.contains(&owner_of(path));
-            return match (reads, bound) {
-                (true, _) if bound_allows => Says::Yes,
-                (_, None) => Says::SignIn,
-                (_, Some(_)) => Says::AskForMore,
-            };
-        };
-        if token.revoked || self.suspended.contains(&token.user) {
-            return Says::BadCredentials;
-        }
-        let role = self.role(&token.user, path);
-        let readable = public || (role >= 1 && token.scopes.contains("read"));
-        let scope = match action {
-            "pull" => "read",
-            "push" | "publish" => "write",
-            "delete" => "delete",
-            _ => "admin",
-        };
-        let has_scope = token.scopes.contains(scope);
-        let creating = action == "publish" && package.is_none();
-        let enough = match action {
-            "pull" => readable,
-            "publish" if creating => {
-                let exists =
-                    USERS.contains(&owner_of(path).as_str()) || ORGS.contains(&owner_of(path).as_str());
-                exists && self.creates(&token.user, &owner_of(path)) && has_scope
-            }
-            "push" | "publish" => role >= 2 && has_scope,
-            _ => role >= 3 && has_scope,
-        };
-        let there = package.is_some() || creating;
-        let known = readable || (creating && self.rules(&token.user, &owner_of(path)));
-        if there && enough && bound_allows {
-            Says::Yes
-        } else if bound.is_some() && enough {
-            Says::AskForMore
-        } else if !known {
-            Says::NotThere
-        } else if !has_scope {
-            Says::LacksScope
-        } else {
-            Says::LacksRole
-        }
-    }
-}
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -153,6 +36,7 @@ enum Op {
     Revoke(usize),
     Anonymous(usize, bool),
     Expire,
+    Group(groups::Op),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -167,6 +51,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..8usize).prop_map(Op::Revoke),
         2 => (0..5usize, any::<bool>()).prop_map(|(o, a)| Op::Anonymous(o, a)),
         1 => Just(Op::Expire),
+        8 => groups::op().prop_map(Op::Group),
     ]
 }
 
@@ -253,7 +138,9 @@ impl Both {
                 self.oracle.packages.retain(|_, package| !package.pending);
                 let packages = &self.oracle.packages;
                 self.oracle.roles.retain(|(on, _), _| packages.contains_key(on));
+                self.oracle.group_roles.retain(|(on, _), _| packages.contains_key(on));
             }
+            Op::Group(op) => self.group(op).await,
         }
     }
 
@@ -275,6 +162,7 @@ impl Both {
             None => {
                 if oracle.members.remove(&key).is_some() {
                     oracle.roles.retain(|(path, who), _| owner_of(path) != org || who != user);
+                    oracle.team_members.retain(|(of, _, who)| of != org || who != user);
                 }
             }
         }
@@ -364,6 +252,16 @@ impl Both {
                 assert_eq!(listed.iter().any(|listed| listed == path), reads && !pending, "{path}");
             }
         }
+    }
+
+    /// Asks both about one user and one package, with a token of all scopes.
+    async fn ask_about(&self, user: &str, path: &str) {
+        let (secret, token) = self.tokens.iter().find(|(_, token)| token.user == user).unwrap();
+        let caller = self.world.who(&format!("Bearer {secret}")).await.unwrap();
+        self.ask(&caller, Some(token), None, path).await;
+        let listed = self.world.registry.catalog(&caller, None, 100).await.unwrap();
+        let reads = self.oracle.decide(Some(token), None, "pull", path) == Says::Yes;
+        assert_eq!(listed.iter().any(|listed| listed == path), reads, "{path} in {:?}", self.oracle);
     }
 
     async fn ask(

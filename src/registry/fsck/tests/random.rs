@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use super::world::{World, chunk, descriptor, now, sample};
 use crate::{
     auth::{Caller, Publish, Push, Restore},
-    error::{Error, Kind},
-    model::{Digest, PackageName, Reference, Role, Tag, Timestamp, UploadId, Visibility},
-    registry::{Chunk, PutManifest, fsck::*, records::Membership},
+    error::{Error, Kind, What},
+    model::{Digest, PackageName, Reference, Role, Tag, TeamName, Timestamp, UploadId, Visibility},
+    registry::{Chunk, PutManifest, fsck::*, permissions::GroupName, records::Membership},
     store::{Batch, Key, Space},
 };
 
@@ -15,18 +15,36 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 #[derive(Debug, Clone)]
 enum Step {
-    Push { seed: u8, large: bool },
-    Put { tag: u8, blobs: Vec<u8>, children: Vec<u8>, subject: Option<u8> },
+    Push {
+        seed: u8,
+        large: bool,
+    },
+    Put {
+        tag: u8,
+        blobs: Vec<u8>,
+        children: Vec<u8>,
+        subject: Option<u8>,
+    },
     DeleteTag(u8),
     DeleteManifest(u8),
     DeleteBlob(u8),
     Mount(u8),
     Begin,
-    Append { session: u8, length: usize },
+    Append {
+        session: u8,
+        length: usize,
+    },
     Finish(u8),
     Cancel(u8),
     Role(bool),
     Member(bool),
+    Base(bool),
+    /// A team, and the one it is to be in.
+    Team(u8, u8),
+    EndTeam(u8),
+    InTeam(u8, bool),
+    /// A team, or the organization.
+    GroupRole(u8, bool),
     Visibility(bool),
     RestoreManifest(u8),
     RestoreTag(u8),
@@ -52,6 +70,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0u8..3).prop_map(Step::Cancel),
         1 => any::<bool>().prop_map(Step::Role),
         1 => any::<bool>().prop_map(Step::Member),
+        1 => any::<bool>().prop_map(Step::Base),
+        3 => (0u8..3, 0u8..4).prop_map(|(team, into)| Step::Team(team, into)),
+        1 => (0u8..3).prop_map(Step::EndTeam),
+        2 => (0u8..3, any::<bool>()).prop_map(|(team, is)| Step::InTeam(team, is)),
+        2 => (0u8..4, any::<bool>()).prop_map(|(group, given)| Step::GroupRole(group, given)),
         1 => any::<bool>().prop_map(Step::Visibility),
         2 => (0u8..6).prop_map(Step::RestoreManifest),
         2 => (0u8..4).prop_map(Step::RestoreTag),
@@ -139,7 +162,41 @@ impl Player {
                 registry.set_visibility(&self.may(app).await?, visibility).await?;
             }
             Step::Later(seconds) => self.later(*seconds).await?,
+            Step::Base(_) | Step::Team(..) | Step::EndTeam(_) | Step::InTeam(..) | Step::GroupRole(..) => {
+                self.people(step).await?;
+            }
             _ => self.keep(step).await?,
+        }
+        Ok(())
+    }
+
+    /// Teams and what groups are given.
+    async fn people(&mut self, step: &Step) -> crate::error::Result<()> {
+        let registry = self.world.registry().clone();
+        let policy = registry.policy();
+        let name = |team: &u8| TeamName::parse(&format!("acme/t{team}")).unwrap();
+        let acme = policy.authorize_owner(&self.operator(), "acme").await?;
+        match step {
+            Step::Base(given) => registry.set_base_role(&acme, given.then_some(Role::Read)).await?,
+            Step::Team(team, into) => {
+                let into = (*into < 3).then(|| format!("t{into}"));
+                let made = registry.create_team(&acme, &name(team), into.as_deref()).await;
+                if made.is_err_and(|error| error.kind() == Kind::Conflict(What::Owner)) {
+                    registry.nest_team(&acme, name(team).team(), into.as_deref()).await?;
+                }
+            }
+            Step::EndTeam(team) => registry.remove_team(&acme, name(team).team()).await?,
+            Step::InTeam(team, is) => {
+                let grant = policy.authorize_team(&self.operator(), "acme", name(team).team()).await?;
+                registry.set_team_member(&grant, "bob", is.then_some(false)).await?;
+            }
+            Step::GroupRole(group, given) => {
+                let organization = GroupName::Organization("acme".into());
+                let group = if *group < 3 { GroupName::Team(name(group)) } else { organization };
+                let grant = self.may("acme/app").await?;
+                registry.set_group_role(&grant, &group, given.then_some(Role::Write)).await?;
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -5,15 +5,16 @@ use serde_json::json;
 
 use crate::registry::fsck::*;
 use crate::{
-    auth::{Caller, Delete, Publish, Push},
+    auth::{Caller, Delete, Manage, Publish, Push},
     model::{
         OwnerId, OwnerName, PackageId, PackageName, PhysicalKey, Reference, Role, Scope, Scopes, Tag,
-        UploadId,
+        TeamName, UploadId,
     },
     registry::{
         Chunk, PutManifest, Settings, Sparse,
         accounts::NewUser,
         packages,
+        permissions::GroupName,
         records::{BlobRecord, Location, ManifestRecord, Membership, PackageRecord, UploadRecord},
         tests::InMemory,
     },
@@ -164,9 +165,28 @@ impl World {
         self.registry().delete_manifest(&delete, &gone).await.unwrap();
         let manage = self.registry().policy().authorize(&operator, &name()).await.unwrap();
         self.registry().set_role(&manage, "bob", Some(Role::Write)).await.unwrap();
+        self.teams(&manage).await;
         let grant = self.grant().await;
         self.upload = self.registry().begin_upload(&grant, None).await.unwrap();
         self.registry().append(&grant, self.upload, chunk(&sample(30_000, 3))).await.unwrap();
+    }
+
+    /// One team in another, with a member, and roles of both kinds of groups.
+    async fn teams(&self, manage: &Grant<Manage>) {
+        let operator = Caller::operator(now(), "test".into());
+        let policy = self.registry().policy();
+        let acme = policy.authorize_owner(&operator, "acme").await.unwrap();
+        for (team, parent) in [("acme/core", None), ("acme/web", Some("core"))] {
+            let team = TeamName::parse(team).unwrap();
+            self.registry().create_team(&acme, &team, parent).await.unwrap();
+            let grant = policy.authorize_team(&operator, "acme", team.team()).await.unwrap();
+            self.registry().set_team_member(&grant, "bob", Some(parent.is_none())).await.unwrap();
+        }
+        self.registry().set_base_role(&acme, Some(Role::Read)).await.unwrap();
+        let core = GroupName::Team(TeamName::parse("acme/core").unwrap());
+        for group in [core, GroupName::Organization("acme".into())] {
+            self.registry().set_group_role(manage, &group, Some(Role::Write)).await.unwrap();
+        }
     }
 
     pub(in crate::registry) async fn check(&self, deep: bool, repair: bool) -> Vec<Finding> {

@@ -14,12 +14,12 @@ use bytes::Bytes;
 use crate::{
     auth::{Actor, Caller, Pull},
     error::Result,
-    model::{Digest, OwnerId, PackageId, Role, Scope, Scopes, Timestamp, Visibility},
+    model::{Digest, Group, OwnerId, PackageId, Role, Scope, Scopes, TeamId, Timestamp, Visibility},
     registry::{
         Registry, Settings,
         records::{
-            AccountKind, AccountRecord, ManifestRecord, MemberRecord, Membership, PackageRecord, RoleRecord,
-            State,
+            AccountKind, AccountRecord, GroupRoleRecord, ManifestRecord, MemberRecord, Membership,
+            PackageRecord, RoleRecord, State, TeamMemberRecord, TeamRecord,
         },
     },
     store::{
@@ -82,7 +82,7 @@ impl MetadataStore for Counting<MemoryStore> {
 }
 
 /// What a random world is made of. Owners and users by their place in [`NAMES`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sketch {
     /// Owner, ecosystem, name, what it is, public, with manifests.
     pub(super) packages: Vec<(usize, usize, usize, u8, bool, bool)>,
@@ -91,6 +91,14 @@ pub(super) struct Sketch {
     pub(super) members: Vec<(usize, usize, bool)>,
     pub(super) suspended: Vec<bool>,
     pub(super) closed: Vec<bool>,
+    /// The base roles of the organizations: none, read, write.
+    pub(super) bases: Vec<u8>,
+    /// Teams: the organization, and another team to be in.
+    pub(super) teams: Vec<(usize, Option<proptest::sample::Index>)>,
+    /// Who is in a team, though perhaps not in its organization.
+    pub(super) in_teams: Vec<(proptest::sample::Index, usize)>,
+    /// Roles of a team or an organization on a package.
+    pub(super) group_roles: Vec<(Option<proptest::sample::Index>, usize, proptest::sample::Index, u8)>,
     pub(super) anonymous: bool,
 }
 
@@ -120,6 +128,7 @@ impl World {
             anonymous_reads: true,
             sign_in: 0,
             created: 0,
+            base_role: None,
         }
     }
 
@@ -187,14 +196,56 @@ impl World {
                 world.member(&mut batch, *organization, user(*who), *owner);
             }
         }
+        world.groups(&mut batch, sketch, &packages);
         for owner in 0..NAMES.len() {
             let suspended = (0..3).any(|who| user(who) == owner && sketch.suspended[who]);
             let account = Self::account(owner);
-            let new = AccountRecord { suspended, anonymous_reads: !sketch.closed[owner], ..account.clone() };
+            let base_role = if ORGANIZATIONS.contains(&owner) { sketch.bases[owner - 2] } else { 0 };
+            let base_role = Role::from_code(base_role);
+            let anonymous_reads = !sketch.closed[owner];
+            let new = AccountRecord { suspended, anonymous_reads, base_role, ..account.clone() };
             batch.puts.push((account.key(), new.value()));
         }
         world.write(batch).await;
         world
+    }
+
+    /// Teams, who is in them, roles of groups.
+    fn groups(&self, batch: &mut Batch, sketch: &Sketch, packages: &[PackageRecord]) {
+        let mut teams: Vec<TeamRecord> = Vec::new();
+        for (number, (owner, parent)) in sketch.teams.iter().enumerate() {
+            let organization = Self::id(*owner);
+            let own: Vec<TeamId> =
+                teams.iter().filter(|team| team.organization == organization).map(|team| team.id).collect();
+            let parent = parent.filter(|_| !own.is_empty()).map(|parent| own[parent.index(own.len())]);
+            let (id, name) = (TeamId(number as u64), format!("t{number}"));
+            teams.push(TeamRecord { id, organization, name, parent, created: 0 });
+        }
+        teams.iter().for_each(|team| batch.replace(None, Some(team)));
+        let mut given = std::collections::BTreeSet::new();
+        for (team, who) in &sketch.in_teams {
+            let Some(team) = teams.get(team.index(teams.len().max(1))) else { continue };
+            let (team, organization, user) = (team.id, team.organization, Self::id(user(*who)));
+            if given.insert((team, user)) {
+                let member = TeamMemberRecord { team, user, organization, maintainer: false, since: 0 };
+                batch.replace(None, Some(&member));
+            }
+        }
+        let mut given = std::collections::BTreeSet::new();
+        for (team, organization, on, role) in &sketch.group_roles {
+            let Some(package) = packages.get(on.index(packages.len().max(1))) else { continue };
+            let group = match team {
+                Some(_) if teams.is_empty() => continue,
+                Some(team) => Group::Team(teams[team.index(teams.len())].id),
+                None => Group::Organization(Self::id(*organization)),
+            };
+            if given.insert((package.id, group)) {
+                let path = package.package_name().unwrap().to_string();
+                let (package, owner, role) = (package.id, package.owner, Role::from_code(*role).unwrap());
+                let role = GroupRoleRecord { package, group, owner, role, since: 0, path };
+                batch.replace(None, Some(&role));
+            }
+        }
     }
 
     fn store(batch: &mut Batch, package: &PackageRecord, full: bool) {
@@ -232,6 +283,26 @@ impl World {
         let membership = if owner { Membership::Owner } else { Membership::Member };
         let (organization, user) = (Self::id(organization), Self::id(user));
         batch.replace(None, Some(&MemberRecord { organization, user, membership, since: 0 }));
+    }
+
+    /// A team of this number.
+    pub(super) fn team(&self, batch: &mut Batch, organization: usize, number: u64, parent: Option<u64>) {
+        let (organization, name) = (Self::id(organization), format!("t{number}"));
+        let (id, parent) = (TeamId(number), parent.map(TeamId));
+        batch.replace(None, Some(&TeamRecord { id, organization, name, parent, created: 0 }));
+    }
+
+    pub(super) fn in_team(&self, batch: &mut Batch, organization: usize, team: u64, user: OwnerId) {
+        let (team, organization) = (TeamId(team), Self::id(organization));
+        let member = TeamMemberRecord { team, user, organization, maintainer: false, since: 0 };
+        batch.replace(None, Some(&member));
+    }
+
+    pub(super) fn give_group(&self, batch: &mut Batch, package: &PackageRecord, group: Group, role: Role) {
+        let path = package.package_name().unwrap().to_string();
+        let (package, owner) = (package.id, package.owner);
+        let role = GroupRoleRecord { package, group, owner, role, since: 0, path };
+        batch.replace(None, Some(&role));
     }
 
     /// Closes an owner to anonymous callers.

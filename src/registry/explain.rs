@@ -1,0 +1,165 @@
+//! Why somebody may do something to a package, or may not: for whoever runs the installation.
+
+use std::sync::Arc;
+
+use super::{
+    Registry, accounts,
+    facts::{all_roles, standing},
+    packages, permissions,
+    records::AccountRecord,
+};
+use crate::{
+    auth::{Actor, Caller, Decided, Facts, Given, Grant, Operate, Rule, Verb},
+    error::{Error, Kind, Reason, Result},
+    model::{PackageName, Role, Scopes, Visibility},
+    store::MetadataRead,
+};
+
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Who would do it; nobody in particular without a name.
+    pub user: Option<&'a str>,
+    /// What the credential would be good for.
+    pub scopes: Scopes,
+    /// What would be done.
+    pub verb: Verb,
+    /// To which package.
+    pub name: &'a PackageName,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Explained {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The rule that gives or denies it, in one word.
+    pub code: &'static str,
+    /// The same in a sentence.
+    pub because: String,
+    /// What the caller is told when it is refused, which may be less than the truth.
+    pub told: Option<String>,
+    /// Who may read the package, if it is there.
+    pub visibility: Option<Visibility>,
+    /// Every role the user has on it, and where each comes from.
+    pub roles: Vec<(String, Role)>,
+}
+
+impl Registry {
+    /// Explains a decision: it is made by what judges requests ([`crate::auth::Policy::decide`]), and told with what it was
+    /// made from.
+    ///
+    /// # Errors
+    /// Not found when there is no such user.
+    pub async fn explain(&self, grant: &Grant<Operate>, asked: Question<'_>) -> Result<Explained> {
+        let account = match asked.user {
+            Some(user) => Some(self.user_account(user).await?),
+            None => None,
+        };
+        let anonymous = Caller::anonymous(grant.at(), Arc::clone(&grant.caller().request));
+        let caller = match &account {
+            Some(account) => Caller {
+                actor: Actor::User(account.id),
+                scopes: asked.scopes,
+                administrator: account.administrator,
+                ..anonymous
+            },
+            None => anonymous,
+        };
+        let Decided { facts, refusal } = self.policy().decide(&caller, asked.name, asked.verb).await?;
+        let view = self.meta.snapshot()?;
+        let roles = roles(view.as_ref(), caller.actor, &facts).await?;
+        let rule = match facts.rule {
+            Some(rule) => Some(words(view.as_ref(), rule, asked).await?),
+            None => None,
+        };
+        let visibility = facts.package.as_ref().map(|package| package.visibility);
+        let mut shown = Vec::new();
+        for given in roles {
+            shown.push((words(view.as_ref(), given.rule, asked).await?, given.role));
+        }
+        let suspended = account.as_ref().is_some_and(|account: &AccountRecord| account.suspended);
+        let (code, because) = match &refusal {
+            _ if suspended => {
+                ("suspended", "the user is suspended, and no credential of it is good".to_owned())
+            }
+            Some(refusal) => denied(&facts, refusal, asked),
+            None => allowed(&facts, rule, asked),
+        };
+        Ok(Explained {
+            allowed: refusal.is_none() && !suspended,
+            code,
+            because,
+            told: refusal.map(|refusal| refusal.public().to_owned()),
+            visibility,
+            roles: shown,
+        })
+    }
+}
+
+async fn roles(view: &dyn MetadataRead, actor: Actor, facts: &Facts) -> Result<Vec<Given>> {
+    let Some(target) = &facts.package else { return Ok(Vec::new()) };
+    let Some(package) = packages::by_id(view, target.id).await? else { return Ok(Vec::new()) };
+    let Some(owner) = accounts::by_id(view, package.owner).await? else { return Ok(Vec::new()) };
+    let standing = standing(view, actor, &owner).await?;
+    all_roles(view, actor, &package, &standing).await
+}
+
+/// Where a role comes from, for people.
+async fn words(view: &dyn MetadataRead, rule: Rule, asked: Question<'_>) -> Result<String> {
+    let owner = asked.name.owner();
+    Ok(match rule {
+        Rule::Operator => "operator".to_owned(),
+        Rule::Own => "owner of the package".to_owned(),
+        Rule::OrganizationOwner => format!("owner of {owner}"),
+        Rule::Began => "began the package".to_owned(),
+        Rule::User => format!("user:{}", asked.user.unwrap_or_default()),
+        Rule::Group(group) => permissions::shown(view, group).await?,
+        Rule::BaseRole => format!("base role of {owner}"),
+    })
+}
+
+fn needed(verb: Verb) -> Role {
+    match verb {
+        Verb::Pull => Role::Read,
+        Verb::Push => Role::Write,
+        Verb::Delete | Verb::Manage => Role::Admin,
+    }
+}
+
+fn allowed(facts: &Facts, rule: Option<String>, asked: Question<'_>) -> (&'static str, String) {
+    if facts.package.is_none() {
+        return (
+            "create",
+            format!("there is no such package yet, and members of {} create some", asked.name.owner()),
+        );
+    }
+    match (facts.role, rule) {
+        (Some(role), Some(rule)) if role >= needed(asked.verb) => {
+            ("role", format!("the role {role} from {rule}"))
+        }
+        _ => ("visibility", "it is public".to_owned()),
+    }
+}
+
+/// The true reason of a refusal, which a caller without any right is not told.
+fn denied(facts: &Facts, refusal: &Error, asked: Question<'_>) -> (&'static str, String) {
+    let owner = asked.name.owner();
+    match (refusal.kind(), &facts.package) {
+        (Kind::Forbidden(Reason::Scope), _) => ("scope", refusal.public().to_owned()),
+        (Kind::Forbidden(Reason::Role), _) => ("role", refusal.public().to_owned()),
+        (Kind::Forbidden(_), _) => ("policy", refusal.public().to_owned()),
+        _ if facts.owner.is_none() => ("absent", format!("there is no user or organization {owner}")),
+        (_, None) if asked.verb == Verb::Push && asked.user.is_some() => {
+            ("create", format!("there is no such package, and only {owner} and its members create some"))
+        }
+        (_, None) => ("absent", "there is no such package".to_owned()),
+        (_, Some(_)) if facts.role.is_some() => {
+            ("scope", "there is a role, and the credential is not good for reading".to_owned())
+        }
+        (_, Some(package)) if package.visibility == Visibility::Public => {
+            ("credentials", "it is public, and this needs somebody who signs in".to_owned())
+        }
+        (_, Some(_)) => ("visibility", "it is private, and there is no role on it".to_owned()),
+    }
+}
