@@ -61,6 +61,8 @@ pub enum Reason {
     Role,
     /// The token lacks a scope.
     Scope,
+    /// The token is limited to other packages, owners or actions.
+    TokenLimit,
     /// A setting of the owner or the installation forbids it.
     Policy,
     /// The thing is in use.

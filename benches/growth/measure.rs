@@ -211,7 +211,7 @@ impl Meter<'_> {
         headers.insert(AUTHORIZATION, HeaderValue::from_str(&bearer).map_err(Error::internal)?);
         let request = caller.request.clone();
         let watch = Watch::start();
-        let found = authenticator.authenticate(&headers, caller.at, request).await?;
+        let found = authenticator.authenticate(&headers, Caller::anonymous(caller.at, request)).await?;
         let _grant: Grant<Pull> = self.world.grant(&found, name).await?;
         Ok(watch.stop())
     }

@@ -4,7 +4,8 @@ use super::policy::{OwnerTarget, PackageTarget, System, TeamTarget};
 use crate::model::{Role, Scope};
 
 /// The action words of the Docker token scheme; a bearer token is bound to some of them for each repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verb {
     /// Read a repository.
     Pull,
@@ -17,6 +18,9 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Pull, Self::Push, Self::Delete, Self::Manage];
+
     /// The word of the token scheme.
     pub fn word(self) -> &'static str {
         match self {

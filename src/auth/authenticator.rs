@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use http::HeaderMap;
 
 use super::{
-    Access, Actor, Caller, Claims, Keyring, LIFETIME, Means, Passwords, Presented, Revision, Secret,
+    Access, Actor, Caller, Claims, Keyring, LIFETIME, Limits, Means, Passwords, Presented, Revision, Secret,
     TokenHash, TokenKind, TokenSecret, credentials::invalid, password::Stored,
 };
 use crate::{
@@ -40,6 +40,8 @@ pub struct Credential {
     pub kind: TokenKind,
     /// What it may be used for.
     pub scopes: Scopes,
+    /// What it is limited to besides.
+    pub limits: Option<Arc<Limits>>,
     /// When it ends.
     pub expires: Timestamp,
     /// For one that stands for a password: the change of password it belongs to.
@@ -115,17 +117,12 @@ impl Authenticator {
     }
 
     /// Who sent a request to a registry or an API: anonymous, or the bearer of a token. No password is accepted here, so
-    /// no slow hash is ever on this path, and nothing is written.
+    /// no slow hash is ever on this path, and nothing is written. `caller` is the anonymous one: when, from where, in which
+    /// request.
     ///
     /// # Errors
     /// Unauthenticated when credentials were sent and are no good: they are never silently ignored.
-    pub async fn authenticate(
-        &self,
-        headers: &HeaderMap,
-        at: Timestamp,
-        request: Arc<str>,
-    ) -> Result<Caller> {
-        let caller = Caller::anonymous(at, request);
+    pub async fn authenticate(&self, headers: &HeaderMap, caller: Caller) -> Result<Caller> {
         match Presented::read(headers)? {
             Presented::Nothing => Ok(caller),
             Presented::Bearer(secret) if Keyring::key_of(secret.reveal()).is_some() => {
@@ -143,8 +140,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// Unauthenticated; the same for a user who does not exist, a wrong password and a suspended user.
-    pub async fn sign_in(&self, presented: &Presented, at: Timestamp, request: Arc<str>) -> Result<Caller> {
-        let caller = Caller::anonymous(at, request);
+    pub async fn sign_in(&self, presented: &Presented, caller: Caller) -> Result<Caller> {
         match presented {
             Presented::Nothing => Ok(caller),
             Presented::Bearer(secret) => self.token(None, secret, &TokenKind::ALL, caller).await,
@@ -279,9 +275,13 @@ fn with_token(identity: &Identity, credential: &Credential, caller: Caller) -> R
     if credential.sign_in.is_some_and(|sign_in| sign_in != identity.sign_in) {
         return Err(invalid("the password has changed since this token was made"));
     }
+    if !credential.limits.as_ref().is_none_or(|limits| limits.admit(caller.address)) {
+        return Err(invalid("the token is good from other networks only"));
+    }
     let mut caller = as_user(identity, caller);
     caller.credential = Some(credential.id);
     caller.scopes = credential.scopes;
+    caller.limits = credential.limits.clone();
     caller.expires = Some(credential.expires);
     caller.revisions.push(credential.revision);
     Ok(caller)

@@ -1,9 +1,9 @@
 //! Who is asking, when, in which request, with which upper bounds.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
-use super::{Verb, policy::Revision};
-use crate::model::{OwnerId, Scopes, Timestamp, TokenId};
+use super::{Limits, Verb, policy::Revision};
+use crate::model::{OwnerId, PackageId, Scopes, Timestamp, TokenId};
 
 /// Who acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +52,8 @@ pub struct Caller {
     pub sign_in: Option<u64>,
     /// What the credential may be used for.
     pub scopes: Scopes,
+    /// What the token is limited to besides; `None` for one without limits, and for every other credential.
+    pub limits: Option<Arc<Limits>>,
     /// The bearer token's access list; `None` for every other credential.
     pub bound: Option<Bound>,
     /// When the token used ends, or the one a bearer token was made from.
@@ -60,6 +62,8 @@ pub struct Caller {
     pub administrator: bool,
     /// The revisions of the principal and the credential at which all this was read.
     pub revisions: Vec<Revision>,
+    /// The address the request came from: the client's own, behind trusted proxies too. `None` where there is none.
+    pub address: Option<IpAddr>,
     /// The moment of the request.
     pub at: Timestamp,
     /// The request's id, as in the log.
@@ -74,13 +78,21 @@ impl Caller {
             credential: None,
             sign_in: None,
             scopes: Scopes::ALL,
+            limits: None,
             bound: None,
             expires: None,
             administrator: false,
             revisions: Vec::new(),
+            address: None,
             at,
             request,
         }
+    }
+
+    /// The same caller at this address.
+    #[must_use]
+    pub fn calling_from(self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self }
     }
 
     /// The machine's administrator, at the command line or the control socket.
@@ -104,6 +116,11 @@ impl Caller {
     /// Whether nobody signed in.
     pub fn is_anonymous(&self) -> bool {
         self.actor == Actor::Anonymous
+    }
+
+    /// Whether the token's limits, if it has any, let it do this: to a package, to an owner, or to the installation.
+    pub fn limits_cover(&self, owner: Option<OwnerId>, package: Option<PackageId>, verb: Verb) -> bool {
+        self.limits.as_ref().is_none_or(|limits| limits.cover(owner, package, verb))
     }
 
     /// Whether the access list, if there is one, allows `verb` on the repository `name` (`*` for the catalog).

@@ -8,6 +8,7 @@ mod authenticator;
 mod bearer;
 mod caller;
 mod credentials;
+mod limits;
 mod password;
 mod policy;
 mod token;
@@ -20,6 +21,7 @@ pub use authenticator::{Authenticator, Credential, Identities, Identity, Issued,
 pub use bearer::{Claims, Keyring, LIFETIME, Means, SigningKey};
 pub use caller::{Access, Actor, Bound, Caller};
 pub use credentials::{Presented, Secret};
+pub use limits::Limits;
 pub use password::Passwords;
 pub use policy::{
     Acl, Decided, Facts, Given, OwnerTarget, PackageTarget, Policy, Publish, Revision, Rule, Subject, System,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     error::{Challenge, Error, Kind, Reason, Result, What},
-    model::{Group, OwnerId, PackageId, PackageName, Role, Scope, TokenId, Visibility},
+    model::{Group, OwnerId, PackageId, PackageName, Role, TokenId, Visibility},
 };
 
 /// Whose rights a revision counts.
@@ -210,12 +210,16 @@ impl Policy {
         let caller = self.current(caller, &facts).await?;
         let caller = caller.as_ref();
         // By role alone: that a package was public makes what it was nobody's business now.
-        let enough = facts.role >= Some(A::NEED.role) && caller.scopes.has(A::NEED.scope);
+        let enough = facts.role >= Some(A::NEED.role) && good_for(caller, &facts, A::NEED);
         match facts.package.clone() {
             Some(target) if enough && caller.bound_allows(&name.to_string(), A::NEED.verb) => {
                 Ok(grant(caller, target, facts))
             }
-            Some(_) => Err(refuse(caller, &facts, A::NEED, facts.role.is_some(), enough)),
+            Some(target) => {
+                let known = facts.role.is_some()
+                    && caller.limits_cover(Some(target.owner), Some(target.id), Verb::Pull);
+                Err(refuse(caller, &facts, A::NEED, known, enough))
+            }
             None => Err(refuse(caller, &facts, A::NEED, false, false)),
         }
     }
@@ -237,7 +241,7 @@ impl Policy {
             let right = if facts.package.is_some() {
                 enough(caller, &facts, need)
             } else {
-                new && caller.scopes.has(need.scope)
+                new && good_for(caller, &facts, need)
                     && (need.role < Role::Admin || facts.owner_role.is_some())
             };
             right && caller.bound_allows(&path, need.verb)
@@ -371,8 +375,12 @@ fn to_publish(caller: &Caller, name: &PackageName, facts: Facts) -> Result<Publi
         Some(owner) if enough && caller.bound_allows(&name.to_string(), Push::NEED.verb) => {
             Ok(Publish::New(grant(caller, owner, facts)))
         }
-        // Whoever rules the name space sees all of it, so the true reason gives nothing away.
-        _ => Err(refuse(caller, &facts, CreatePackage::NEED, facts.owner_role.is_some(), enough)),
+        // Whoever rules the name space sees all of it, so the true reason gives nothing away; unless the token is limited to
+        // something else.
+        owner => {
+            let sees = caller.limits_cover(owner.map(|owner| owner.id), None, Verb::Pull);
+            Err(refuse(caller, &facts, CreatePackage::NEED, facts.owner_role.is_some() && sees, enough))
+        }
     }
 }
 
@@ -382,28 +390,39 @@ fn grant<A: Action>(caller: &Caller, target: A::Target, facts: Facts) -> Grant<A
     Grant { caller: caller.clone(), target, revisions }
 }
 
-/// Whether role and scope allow this to the package; the bearer token's access list is not asked.
+/// Whether role and credential allow this to the package; the bearer token's access list is not asked.
 fn enough(caller: &Caller, facts: &Facts, need: Need) -> bool {
     match need.role {
         Role::Read => may_read(caller, facts),
-        least @ (Role::Write | Role::Admin) => facts.role >= Some(least) && caller.scopes.has(need.scope),
+        least @ (Role::Write | Role::Admin) => facts.role >= Some(least) && good_for(caller, facts, need),
     }
+}
+
+/// Whether the credential is good for this, whatever the role: by its scopes, and by its limits.
+fn good_for(caller: &Caller, facts: &Facts, need: Need) -> bool {
+    caller.scopes.has(need.scope) && within_limits(caller, facts, need)
+}
+
+fn within_limits(caller: &Caller, facts: &Facts, need: Need) -> bool {
+    let package = facts.package.as_ref();
+    let owner = package.map(|package| package.owner).or(facts.owner.as_ref().map(|owner| owner.id));
+    caller.limits_cover(owner, package.map(|package| package.id), need.verb)
 }
 
 /// Whether the caller may create packages here.
 fn may_create(caller: &Caller, facts: &Facts) -> bool {
-    facts.may_create && caller.scopes.has(CreatePackage::NEED.scope)
+    facts.may_create && good_for(caller, facts, CreatePackage::NEED)
 }
 
 /// Whether the caller may do this to the owner. An administrator manages every owner, which gives no role on packages.
 fn rules(caller: &Caller, facts: &Facts, need: Need) -> bool {
     let role = if caller.administrator { Some(Role::Admin) } else { facts.owner_role };
-    role >= Some(need.role) && caller.scopes.has(need.scope) && caller.bound.is_none()
+    role >= Some(need.role) && good_for(caller, facts, need) && caller.bound.is_none()
 }
 
 /// Whether the caller may run the installation.
 fn operates(caller: &Caller, need: Need) -> bool {
-    caller.administrator && caller.scopes.has(need.scope) && caller.bound.is_none()
+    caller.administrator && good_for(caller, &Facts::default(), need) && caller.bound.is_none()
 }
 
 /// Whether the caller may know of the package: a role with a credential that reads, or publicity. For lists, which filter
@@ -414,7 +433,7 @@ pub fn may_read(caller: &Caller, facts: &Facts) -> bool {
     if public && (!caller.is_anonymous() || facts.anonymous_reads) {
         return true;
     }
-    facts.role >= Some(Pull::NEED.role) && caller.scopes.has(Scope::ReadPackages)
+    facts.role >= Some(Pull::NEED.role) && good_for(caller, facts, Pull::NEED)
 }
 
 /// 401, 403 or 404. `enough` says that the rights are there and only the bearer token's access list is in the way.
@@ -433,6 +452,10 @@ fn refuse(caller: &Caller, facts: &Facts, need: Need, readable: bool, enough: bo
         (false, _) if !caller.scopes.has(need.scope) => {
             Error::new(Kind::Forbidden(Reason::Scope), format!("the token lacks the scope {}", need.scope))
         }
+        (false, _) if !within_limits(caller, facts, need) => Error::new(
+            Kind::Forbidden(Reason::TokenLimit),
+            "the token is limited to other packages or actions",
+        ),
         (false, _) => {
             let has = facts.role.map_or("none", Role::word);
             Error::new(

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{BaseRole, Clock, Member, Org, Owner, Package, Place, Switch, Token, User, versions, way::Way};
+use super::{BaseRole, Clock, Member, Org, Owner, Package, Place, Switch, User, versions, way::Way};
 use crate::{
     adapter::control::{Answer, Command, OrgCommand, VersionCommand},
     error::{Error, Result, What},
@@ -62,16 +62,6 @@ pub(super) fn owner(command: Owner) -> ExitCode {
         Owner::AnonymousReads { name, allowed, place } => {
             run(&place, Command::OwnerAnonymousReads { name, allowed: allowed == Switch::On }, false)
         }
-    }
-}
-
-pub(super) fn token(command: Token) -> ExitCode {
-    match command {
-        Token::Create { user, scopes, expires, place } => {
-            run(&place, Command::TokenCreate { user, scopes, lifetime: expires.0.as_secs() }, false)
-        }
-        Token::List { user, listing } => run(&listing.place, Command::TokenList { user }, listing.json),
-        Token::Revoke { id, place } => run(&place, Command::TokenRevoke { id }, false),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The question why somebody may do something, or may not.
 
-use std::process::ExitCode;
+use std::{net::IpAddr, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 
@@ -23,12 +23,18 @@ pub(super) struct Options {
     /// With a token of this scope; may be repeated [default: all scopes]
     #[arg(long = "scope", value_name = "SCOPE", requires = "user")]
     scopes: Vec<Scope>,
+    /// With this token, by its id in `packhouse token list`
+    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "scopes"])]
+    token: Option<String>,
+    /// From this address [default: one that the token may be used from]
+    #[arg(long, value_name = "ADDRESS", requires = "token")]
+    from: Option<IpAddr>,
     #[command(flatten)]
     listing: Listing,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Action {
+pub(super) enum Action {
     /// Download
     Pull,
     /// Upload, or create the package
@@ -39,14 +45,19 @@ enum Action {
     Manage,
 }
 
+impl Action {
+    pub(super) fn act(self) -> control::Act {
+        match self {
+            Self::Pull => control::Act::Pull,
+            Self::Push => control::Act::Push,
+            Self::Delete => control::Act::Delete,
+            Self::Manage => control::Act::Manage,
+        }
+    }
+}
+
 pub(super) fn explain(options: Options) -> ExitCode {
-    let action = match options.action {
-        Action::Pull => control::Act::Pull,
-        Action::Push => control::Act::Push,
-        Action::Delete => control::Act::Delete,
-        Action::Manage => control::Act::Manage,
-    };
-    let Options { package, user, scopes, listing, .. } = options;
-    let asked = control::Explain { package, user, action, scopes };
+    let Options { package, user, action, scopes, token, from, listing } = options;
+    let asked = control::Explain { package, user, action: action.act(), scopes, token, from };
     run(&listing.place, Command::Explain(asked), listing.json)
 }

@@ -9,6 +9,7 @@ mod policy;
 mod scrub;
 mod serve;
 mod teams;
+mod tokens;
 mod versions;
 mod way;
 
@@ -17,9 +18,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{Config, Overrides, Span},
+    config::{Config, Overrides},
     error::Result,
-    model::{Role, Scope, Visibility},
+    model::{Role, Visibility},
 };
 
 /// A self-hosted package registry: what docker, podman, helm and oras push to and pull from.
@@ -54,7 +55,7 @@ enum Top {
     Owner(Owner),
     /// Create, list and revoke tokens: what docker login and CI jobs sign in with
     #[command(subcommand)]
-    Token(Token),
+    Token(tokens::Token),
     /// List, delete and restore packages and their versions, and say who may read and write them
     #[command(subcommand)]
     Package(Package),
@@ -289,39 +290,6 @@ enum Switch {
 }
 
 #[derive(Subcommand)]
-enum Token {
-    /// Make a token and print it, alone, on standard output
-    Create {
-        /// Whose token it is
-        #[arg(long)]
-        user: String,
-        /// read:packages, write:packages, delete:packages or admin; may be repeated
-        #[arg(long = "scope", value_name = "SCOPE", required = true)]
-        scopes: Vec<Scope>,
-        /// How long it is good for, e.g. 12h or 30d
-        #[arg(long, value_name = "SPAN", default_value = "90d")]
-        expires: Span,
-        #[command(flatten)]
-        place: Place,
-    },
-    /// List a user's tokens, without their secrets
-    List {
-        /// Whose
-        #[arg(long)]
-        user: String,
-        #[command(flatten)]
-        listing: Listing,
-    },
-    /// End a token, by its id in the list; it is refused from the next request on
-    Revoke {
-        /// The id
-        id: String,
-        #[command(flatten)]
-        place: Place,
-    },
-}
-
-#[derive(Subcommand)]
 enum Package {
     /// List the packages, all or one owner's
     List {
@@ -408,7 +376,7 @@ pub fn main() -> ExitCode {
         Top::Team(command) => teams::main(command),
         Top::Explain(options) => explain::explain(options),
         Top::Owner(command) => admin::owner(command),
-        Top::Token(command) => admin::token(command),
+        Top::Token(command) => tokens::main(command),
         Top::Package(command) => admin::package(command),
         Top::Policy(command) => policy::main(command),
         Top::Gc(options) => gc::gc(&options),

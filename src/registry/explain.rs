@@ -1,17 +1,18 @@
 //! Why somebody may do something to a package, or may not: for whoever runs the installation.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use super::{
     Registry, accounts,
     facts::{all_roles, standing},
     packages, permissions,
     records::AccountRecord,
+    tokens,
 };
 use crate::{
-    auth::{Actor, Caller, Decided, Facts, Given, Grant, Operate, Rule, Verb},
-    error::{Error, Kind, Reason, Result},
-    model::{PackageName, Role, Scopes, Visibility},
+    auth::{self, Actor, Caller, Decided, Facts, Given, Grant, Limits, Operate, Rule, Verb},
+    error::{Error, Kind, Reason, Result, What},
+    model::{PackageName, Role, Scope, Scopes, TokenId, Visibility},
     store::MetadataRead,
 };
 
@@ -20,7 +21,11 @@ use crate::{
 pub struct Question<'a> {
     /// Who would do it; nobody in particular without a name.
     pub user: Option<&'a str>,
-    /// What the credential would be good for.
+    /// With which token; it says who, and what for.
+    pub token: Option<TokenId>,
+    /// From where; with a token that is good from some networks, and without this, from one of them.
+    pub from: Option<IpAddr>,
+    /// What the credential would be good for, when no token is named.
     pub scopes: Scopes,
     /// What would be done.
     pub verb: Verb,
@@ -52,20 +57,8 @@ impl Registry {
     /// # Errors
     /// Not found when there is no such user.
     pub async fn explain(&self, grant: &Grant<Operate>, asked: Question<'_>) -> Result<Explained> {
-        let account = match asked.user {
-            Some(user) => Some(self.user_account(user).await?),
-            None => None,
-        };
-        let anonymous = Caller::anonymous(grant.at(), Arc::clone(&grant.caller().request));
-        let caller = match &account {
-            Some(account) => Caller {
-                actor: Actor::User(account.id),
-                scopes: asked.scopes,
-                administrator: account.administrator,
-                ..anonymous
-            },
-            None => anonymous,
-        };
+        let Asker { caller, account, void } = self.asker(grant, asked).await?;
+        let asked = Question { user: account.as_ref().map(|account| account.name.as_str()), ..asked };
         let Decided { facts, refusal } = self.policy().decide(&caller, asked.name, asked.verb).await?;
         let view = self.meta.snapshot()?;
         let roles = roles(view.as_ref(), caller.actor, &facts).await?;
@@ -83,17 +76,71 @@ impl Registry {
             _ if suspended => {
                 ("suspended", "the user is suspended, and no credential of it is good".to_owned())
             }
-            Some(refusal) => denied(&facts, refusal, asked),
+            _ if void.is_some() => ("credentials", void.clone().unwrap_or_default()),
+            Some(refusal) => denied(&facts, refusal, &caller, asked),
             None => allowed(&facts, rule, asked),
         };
         Ok(Explained {
-            allowed: refusal.is_none() && !suspended,
+            allowed: refusal.is_none() && !suspended && void.is_none(),
             code,
             because,
-            told: refusal.map(|refusal| refusal.public().to_owned()),
+            told: void.or(refusal.map(|refusal| refusal.public().to_owned())),
             visibility,
             roles: shown,
         })
+    }
+}
+
+/// Who would ask.
+struct Asker {
+    caller: Caller,
+    account: Option<AccountRecord>,
+    /// Why the token would be refused before anything is asked.
+    void: Option<String>,
+}
+
+impl Registry {
+    async fn asker(&self, grant: &Grant<Operate>, asked: Question<'_>) -> Result<Asker> {
+        let anonymous = Caller::anonymous(grant.at(), Arc::clone(&grant.caller().request));
+        if let Some(id) = asked.token {
+            return self.asker_by_token(anonymous, id, asked.from).await;
+        }
+        let Some(user) = asked.user else {
+            return Ok(Asker { caller: anonymous, account: None, void: None });
+        };
+        let account = self.user_account(user).await?;
+        let caller = Caller {
+            actor: Actor::User(account.id),
+            scopes: asked.scopes,
+            administrator: account.administrator,
+            ..anonymous
+        };
+        Ok(Asker { caller, account: Some(account), void: None })
+    }
+
+    async fn asker_by_token(&self, anonymous: Caller, id: TokenId, from: Option<IpAddr>) -> Result<Asker> {
+        let unknown = || Error::not_found(What::Token, format!("there is no token {id}"));
+        let token = tokens::by_id(self.meta.as_ref(), id).await?.ok_or_else(unknown)?;
+        let account = accounts::by_id(self.meta.as_ref(), token.user).await?.ok_or_else(unknown)?;
+        let own = |limits: &Limits| limits.networks.first().map(|network| network.addr());
+        let caller = Caller {
+            actor: Actor::User(token.user),
+            credential: Some(id),
+            sign_in: token.sign_in,
+            scopes: token.scopes(),
+            administrator: account.administrator,
+            address: from.or_else(|| token.limits.as_ref().and_then(own)),
+            limits: token.limits.map(Arc::new),
+            ..anonymous
+        };
+        // By what checks every request's credentials.
+        match auth::recheck(self.directory.as_ref(), &caller).await {
+            Ok(caller) => Ok(Asker { caller, account: Some(account), void: None }),
+            Err(error) if matches!(error.kind(), Kind::Unauthenticated(_)) => {
+                Ok(Asker { caller, account: Some(account), void: Some(error.public().to_owned()) })
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -143,20 +190,25 @@ fn allowed(facts: &Facts, rule: Option<String>, asked: Question<'_>) -> (&'stati
 }
 
 /// The true reason of a refusal, which a caller without any right is not told.
-fn denied(facts: &Facts, refusal: &Error, asked: Question<'_>) -> (&'static str, String) {
+fn denied(facts: &Facts, refusal: &Error, caller: &Caller, asked: Question<'_>) -> (&'static str, String) {
     let owner = asked.name.owner();
+    // There is a right, and the credential is not good for it.
+    let short = |scope: Scope| match caller.scopes.has(scope) {
+        true => ("token-limit", "the token is limited to other packages or actions".to_owned()),
+        false => ("scope", format!("the token lacks the scope {scope}")),
+    };
     match (refusal.kind(), &facts.package) {
         (Kind::Forbidden(Reason::Scope), _) => ("scope", refusal.public().to_owned()),
+        (Kind::Forbidden(Reason::TokenLimit), _) => ("token-limit", refusal.public().to_owned()),
         (Kind::Forbidden(Reason::Role), _) => ("role", refusal.public().to_owned()),
         (Kind::Forbidden(_), _) => ("policy", refusal.public().to_owned()),
         _ if facts.owner.is_none() => ("absent", format!("there is no user or organization {owner}")),
+        (_, None) if asked.verb == Verb::Push && facts.may_create => short(Scope::WritePackages),
         (_, None) if asked.verb == Verb::Push && asked.user.is_some() => {
             ("create", format!("there is no such package, and only {owner} and its members create some"))
         }
         (_, None) => ("absent", "there is no such package".to_owned()),
-        (_, Some(_)) if facts.role.is_some() => {
-            ("scope", "there is a role, and the credential is not good for reading".to_owned())
-        }
+        (_, Some(_)) if facts.role.is_some() => short(Scope::ReadPackages),
         (_, Some(package)) if package.visibility == Visibility::Public => {
             ("credentials", "it is public, and this needs somebody who signs in".to_owned())
         }

@@ -110,6 +110,7 @@ impl Directory {
             id,
             kind: token.kind()?,
             scopes: token.scopes(),
+            limits: token.limits.clone().map(Arc::new),
             expires: crate::model::Timestamp(token.expires),
             sign_in: token.sign_in,
             revision: one(view, Subject::Credential(id)).await?,

@@ -16,7 +16,7 @@ use super::{
     Registry, accounts,
     facts::{self, Standing},
     groups::Groups,
-    packages::{beginning, beginnings},
+    packages::{self, beginning, beginnings},
     records::{
         AccountRecord, GroupRoleRecord, ManifestRecord, MemberRecord, Membership, PackageRecord, RoleRecord,
     },
@@ -98,6 +98,20 @@ impl Registry {
     }
 }
 
+/// The ranges of paths that lie in one of these and in one of those: in order, none a part of another.
+fn common(these: &[String], those: &[String]) -> Vec<String> {
+    let narrower = |one: &String, other: &String| match (one.starts_with(other), other.starts_with(one)) {
+        (true, _) => Some(one.clone()),
+        (false, true) => Some(other.clone()),
+        (false, false) => None,
+    };
+    let mut both: Vec<String> =
+        these.iter().flat_map(|one| those.iter().filter_map(move |other| narrower(one, other))).collect();
+    both.sort();
+    both.dedup_by(|later, earlier| later.starts_with(earlier.as_str()));
+    both
+}
+
 /// Index entries read at once at most.
 const STRIDE: usize = 256;
 
@@ -128,9 +142,13 @@ impl<'a> Eyes<'a> {
         let all = beginnings(owner);
         let public = PackageRecord::listed(Visibility::Public, "");
         let mut ways = vec![Walk::new(public, all.clone(), after)];
-        if !self.viewer.scopes.has(Scope::ReadPackages) {
+        let limits = self.viewer.limits.as_ref();
+        if !self.viewer.scopes.has(Scope::ReadPackages)
+            || limits.is_some_and(|limits| !limits.allow(Verb::Pull))
+        {
             return Ok(ways);
         }
+        let all = self.limited(all).await?;
         let private = PackageRecord::listed(Visibility::Private, "");
         match self.viewer.actor {
             Actor::Anonymous | Actor::Job(_) => {}
@@ -141,6 +159,7 @@ impl<'a> Eyes<'a> {
                     None => self.whole(user).await?,
                 };
                 let ranges = whole.iter().flat_map(|name| beginnings(Some(name))).collect();
+                let ranges = self.limited(ranges).await?;
                 ways.push(Walk::new(private, ranges, after));
                 for group in self.groups(owner).await? {
                     ways.push(Walk::new(GroupRoleRecord::paths_of(group, ""), all.clone(), after));
@@ -149,6 +168,24 @@ impl<'a> Eyes<'a> {
             }
         }
         Ok(ways)
+    }
+
+    /// Of these ranges of paths what the viewer's token is limited to.
+    async fn limited(&self, ranges: Vec<String>) -> Result<Vec<String>> {
+        let Some(limits) = self.viewer.limits.as_ref().filter(|limits| !limits.everywhere()) else {
+            return Ok(ranges);
+        };
+        let mut only = Vec::new();
+        for owner in &limits.owners {
+            let account = accounts::by_id(self.view, *owner).await?;
+            only.extend(account.iter().flat_map(|account| beginnings(Some(&account.folded()))));
+        }
+        for package in &limits.packages {
+            if let Some(package) = packages::by_id(self.view, *package).await? {
+                only.push(package.package_name()?.to_string());
+            }
+        }
+        Ok(common(&ranges, &only))
     }
 
     /// The owner of this name, if the viewer may read all it has.

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     auth::{
-        Actor, Caller, Grant, Keyring, ManageOwner, Operate, SigningKey, Subject, TokenHash, TokenKind,
-        TokenSecret,
+        Actor, Caller, Grant, Keyring, Limits, ManageOwner, Operate, SigningKey, Subject, TokenHash,
+        TokenKind, TokenSecret,
     },
     error::{Challenge, Error, Kind, Reason, Result, What},
     model::{OwnerId, Scopes, Timestamp, TokenId},
@@ -95,21 +95,36 @@ fn new_token(
         created: at.0,
         expires: token.expires.0,
         sign_in,
+        limits: None,
     };
     Ok((token, record))
 }
 
 impl Registry {
-    /// Makes a personal token for a user.
+    /// Makes a personal token for a user, without limits.
     ///
     /// # Errors
-    /// Forbidden when the caller is neither that user nor the operator (a token is the user, and an administrator is
-    /// not), and when the token would be able to do more than what the caller signed in with.
+    /// As [`Self::issue_limited_token`].
     pub async fn issue_token(
         &self,
         grant: &Grant<ManageOwner>,
         scopes: Scopes,
         lifetime: u64,
+    ) -> Result<NewToken> {
+        self.issue_limited_token(grant, scopes, lifetime, Limits::default()).await
+    }
+
+    /// Makes a personal token for a user.
+    ///
+    /// # Errors
+    /// Forbidden when the caller is neither that user nor the operator (a token is the user, and an administrator is
+    /// not), and when the token would be able to do more than what the caller signed in with.
+    pub async fn issue_limited_token(
+        &self,
+        grant: &Grant<ManageOwner>,
+        scopes: Scopes,
+        lifetime: u64,
+        limits: Limits,
     ) -> Result<NewToken> {
         let user = grant.target();
         let caller = grant.caller();
@@ -132,7 +147,14 @@ impl Registry {
                 format!("a token lives a day at least and {most} days at most"),
             ));
         }
+        self.check_limits(caller, &limits).await?;
         let (token, record) = new_token(TokenKind::Personal, user.id, scopes, grant.at(), lifetime, None)?;
+        if caller.expires.is_some_and(|end| end < token.expires) {
+            let text = "a token cannot make one that lives longer than itself";
+            return Err(Error::new(Kind::Forbidden(Reason::TokenLimit), text));
+        }
+        let limits = Some(limits).filter(|limits| !limits.are_none());
+        let record = TokenRecord { limits, ..record };
         let mut under = self.under(grant);
         loop {
             if self.account(grant).await?.kind != AccountKind::User {
@@ -140,7 +162,8 @@ impl Registry {
             }
             let mut batch = Batch::new();
             batch.replace(None, Some(&record));
-            let detail = format!("token:{} {scopes}", record.id);
+            let limited = if record.limits.is_some() { " limited" } else { "" };
+            let detail = format!("token:{} {scopes}{limited}", record.id);
             events::rights(&mut batch, events::stream_of_owner(user.id), caller, "token.create", detail);
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(token);

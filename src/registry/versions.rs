@@ -5,7 +5,7 @@ use super::{
     records::{DeletedTag, ManifestRecord, PackageRecord, TagRecord},
 };
 use crate::{
-    auth::{Caller, Grant, PackageTarget, Pull, Restore},
+    auth::{Caller, Grant, PackageTarget, Pull, Restore, Verb},
     error::Result,
     model::{Digest, PackageId, PackageName, Reference, Role, Scope, Timestamp},
     store::{Key, MetadataRead},
@@ -172,7 +172,8 @@ impl Registry {
                     let Some(at) = package.deleted.map(Timestamp).filter(|_| !package.purging) else {
                         continue;
                     };
-                    if eyes.role(&package).await? < Some(Role::Admin) {
+                    let covered = viewer.limits_cover(Some(package.owner), Some(id), Verb::Manage);
+                    if !covered || eyes.role(&package).await? < Some(Role::Admin) {
                         continue;
                     }
                     let (name, until) = (package.package_name()?, self.kept_until(at));

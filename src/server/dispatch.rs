@@ -84,11 +84,7 @@ async fn handle<A: Adapter>(
     if let Some(address) = Who::address(ask.address) {
         pipeline.count(address, class)?;
     }
-    let caller = if signs_in {
-        Caller::anonymous(ask.at, ask.id.clone())
-    } else {
-        authenticate(pipeline, ask).await?
-    };
+    let caller = if signs_in { ask.caller() } else { authenticate(pipeline, ask).await? };
     record.caller(&caller);
     if let Some(identity) = Who::identity(&caller) {
         pipeline.count(identity, class)?;
@@ -103,7 +99,7 @@ async fn authenticate(pipeline: &Pipeline, ask: &Ask) -> Result<Caller> {
     if let Some(address) = address {
         pipeline.ask(address, Class::SignIn)?;
     }
-    let result = pipeline.gate().authenticate(&ask.headers, ask.at, ask.id.clone()).await;
+    let result = pipeline.gate().authenticate(&ask.headers, ask.caller()).await;
     if let Err(error) = &result
         && error.kind() == Kind::Unauthenticated(Challenge::Invalid)
         && let Some(address) = address

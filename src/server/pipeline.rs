@@ -41,17 +41,17 @@ use crate::{
 /// Reads credentials. Never takes a password: those are for routes that sign in.
 #[async_trait]
 pub trait Authenticate: Send + Sync {
-    /// Who sends these headers.
+    /// Who sends these headers; `caller` is the anonymous one.
     ///
     /// # Errors
     /// Unauthenticated when credentials are there and no good.
-    async fn authenticate(&self, headers: &HeaderMap, at: Timestamp, request: Arc<str>) -> Result<Caller>;
+    async fn authenticate(&self, headers: &HeaderMap, caller: Caller) -> Result<Caller>;
 }
 
 #[async_trait]
 impl Authenticate for Authenticator {
-    async fn authenticate(&self, headers: &HeaderMap, at: Timestamp, request: Arc<str>) -> Result<Caller> {
-        Self::authenticate(self, headers, at, request).await
+    async fn authenticate(&self, headers: &HeaderMap, caller: Caller) -> Result<Caller> {
+        Self::authenticate(self, headers, caller).await
     }
 }
 
@@ -92,6 +92,11 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// Whoever it is that asks, before anybody looked at credentials.
+    pub(super) fn caller(&self) -> Caller {
+        Caller::anonymous(self.at, self.id.clone()).calling_from(self.address)
+    }
+
     /// As parsing sees it.
     pub(super) fn head(&self) -> Head<'_> {
         Head { method: &self.method, uri: &self.uri, headers: &self.headers }

@@ -88,8 +88,9 @@ fn decided_among(users: usize) -> (AllocationInfo, AllocationInfo) {
     let decide = || {
         measure(|| {
             runtime.block_on(async {
-                let found =
-                    authenticator.authenticate(&headers, caller.at, Arc::clone(&caller.request)).await;
+                let found = authenticator
+                    .authenticate(&headers, Caller::anonymous(caller.at, Arc::clone(&caller.request)))
+                    .await;
                 let _grant: Grant<Pull> = registry.policy().authorize(&found.unwrap(), &name).await.unwrap();
             });
         })

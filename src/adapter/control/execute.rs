@@ -2,9 +2,9 @@
 
 use super::{Answer, Command, Feed, Line, Outcome, backup, done, fsck, layout, scrub, teams::Principal};
 use crate::{
-    auth::{Caller, Grant, Manage, ManageOwner, Operate, Secret, TokenKind},
-    error::{Error, Kind, Result, What},
-    model::{OwnerName, PackageName, Role, Scope, Scopes, Timestamp, TokenId},
+    auth::{Caller, Grant, Manage, ManageOwner, Operate, Secret},
+    error::{Error, Kind, Result},
+    model::{OwnerName, PackageName, Role, Timestamp},
     registry::{
         Registry, Trust,
         accounts::NewUser,
@@ -63,11 +63,7 @@ impl Desk<'_> {
                 let who = if allowed { "everybody may" } else { "only those who sign in may" };
                 done(format!("{who} read the public packages of {name}"))
             }
-            Command::TokenCreate { user, scopes, lifetime } => {
-                self.token_create(&user, &scopes, lifetime).await
-            }
-            Command::TokenList { user } => self.token_list(&user).await,
-            Command::TokenRevoke { id } => self.token_revoke(&id).await,
+            Command::Token(command) => self.token(command).await,
             Command::Gc(command) => super::gc::execute(self.registry, &self.caller, command).await,
             Command::PackageList { owner } => self.package_list(owner.as_deref()).await,
             Command::PackageVisibility { package, visibility } => {
@@ -199,39 +195,6 @@ impl Desk<'_> {
             [member.user, role.to_owned()]
         });
         table(["user", "role"], rows.collect())
-    }
-
-    async fn token_create(&self, user: &str, scopes: &[Scope], lifetime: u64) -> Result<Answer> {
-        let grant = self.owner(user).await?;
-        let token = self.registry.issue_token(&grant, Scopes::of(scopes), lifetime).await?;
-        let note = format!("token {} of {user}, good until {}; it is shown once", token.id, token.expires);
-        Ok(Answer { value: Some(token.secret.reveal().to_owned()), note: Some(note), ..Answer::default() })
-    }
-
-    async fn token_list(&self, user: &str) -> Result<Answer> {
-        let tokens = self.registry.tokens(&self.owner(user).await?).await?;
-        let rows = tokens.into_iter().map(|token| {
-            let kind = if token.kind == TokenKind::Personal as u8 { "personal" } else { "refresh" };
-            [
-                token.id.to_string(),
-                kind.to_owned(),
-                Scopes::from_bits(token.scopes).to_string(),
-                Timestamp(token.created).to_string(),
-                Timestamp(token.expires).to_string(),
-                format!("…{}", token.tail),
-            ]
-        });
-        table(["id", "kind", "scopes", "created", "expires", "ends in"], rows.collect())
-    }
-
-    async fn token_revoke(&self, id: &str) -> Result<Answer> {
-        let parsed = u64::from_str_radix(id, 16).ok().filter(|_| id.len() == 16).map(TokenId);
-        let parsed = parsed.ok_or_else(|| {
-            Error::invalid(What::Token, "a token is revoked by its id, as `packhouse token list` shows it")
-        })?;
-        let user = self.registry.token_user(&self.system()?, parsed).await?;
-        self.registry.revoke_token(&self.owner(&user).await?, parsed).await?;
-        done(format!("token {id} of {user} is revoked"))
     }
 
     async fn package_list(&self, owner: Option<&str>) -> Result<Answer> {

@@ -1,10 +1,13 @@
 //! Why somebody may do something to a package, or may not.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     Answer,
     execute::{Desk, table},
+    tokens::token_id,
 };
 use crate::{
     auth::Verb,
@@ -39,20 +42,33 @@ pub struct Explain {
     pub action: Act,
     /// With a token of these scopes; of all without any.
     pub scopes: Vec<Scope>,
+    /// With this token, which says who and what for.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// From this address; without one, from where the token may be used.
+    #[serde(default)]
+    pub from: Option<IpAddr>,
+}
+
+impl Act {
+    pub(super) fn verb(self) -> Verb {
+        match self {
+            Self::Pull => Verb::Pull,
+            Self::Push => Verb::Push,
+            Self::Delete => Verb::Delete,
+            Self::Manage => Verb::Manage,
+        }
+    }
 }
 
 impl Desk<'_> {
     /// Fails, as a check that found something does, when it is denied.
     pub(super) async fn explain(&self, asked: Explain) -> Result<Answer> {
-        let verb = match asked.action {
-            Act::Pull => Verb::Pull,
-            Act::Push => Verb::Push,
-            Act::Delete => Verb::Delete,
-            Act::Manage => Verb::Manage,
-        };
         let scopes = if asked.scopes.is_empty() { Scopes::ALL } else { Scopes::of(&asked.scopes) };
         let name = PackageName::parse(&asked.package)?;
-        let question = Question { user: asked.user.as_deref(), scopes, verb, name: &name };
+        let token = asked.token.as_deref().map(token_id).transpose()?;
+        let (user, verb, from) = (asked.user.as_deref(), asked.action.verb(), asked.from);
+        let question = Question { user, token, from, scopes, verb, name: &name };
         let explained = self.registry.explain(&self.system()?, question).await?;
         let answer = if explained.allowed { "allowed" } else { "denied" };
         let mut rows = vec![

@@ -14,6 +14,7 @@ mod layout;
 mod policy;
 mod scrub;
 mod teams;
+mod tokens;
 mod versions;
 
 use std::{path::PathBuf, sync::Arc};
@@ -31,10 +32,11 @@ pub use explain::{Act, Explain};
 pub use gc::Gc;
 pub use policy::{PolicyCommand, Wanted};
 pub use teams::{OrgCommand, TeamCommand};
+pub use tokens::{AskedLimits, TokenCommand};
 pub use versions::VersionCommand;
 
 use crate::{
-    model::{Role, Scope, Visibility},
+    model::{Role, Visibility},
     registry::Registry,
 };
 
@@ -107,25 +109,8 @@ pub enum Command {
         /// Let them, or not.
         allowed: bool,
     },
-    /// Makes a token.
-    TokenCreate {
-        /// Whose.
-        user: String,
-        /// What for.
-        scopes: Vec<Scope>,
-        /// Seconds it lives.
-        lifetime: u64,
-    },
-    /// Lists a user's tokens.
-    TokenList {
-        /// Whose.
-        user: String,
-    },
-    /// Ends a token.
-    TokenRevoke {
-        /// Its id in the list.
-        id: String,
-    },
+    /// Makes, lists and ends tokens.
+    Token(TokenCommand),
     /// Lists packages.
     PackageList {
         /// Of one owner.

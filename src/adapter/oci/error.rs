@@ -48,6 +48,7 @@ fn reason(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Forbidden(Reason::Role) => Some("role"),
         Kind::Forbidden(Reason::Scope) => Some("scope"),
+        Kind::Forbidden(Reason::TokenLimit) => Some("token-limit"),
         Kind::Forbidden(Reason::Policy) => Some("policy"),
         Kind::Forbidden(Reason::InUse) => Some("in-use"),
         Kind::TooLarge(_) | Kind::TooMany { .. } => Some("limit"),

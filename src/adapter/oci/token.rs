@@ -73,7 +73,7 @@ struct SignedIn {
 
 async fn sign_in(cx: Cx<'_>, presented: Presented) -> Result<SignedIn> {
     let authenticator = cx.registry.authenticator();
-    let caller = authenticator.sign_in(&presented, cx.caller.at, cx.caller.request.clone()).await?;
+    let caller = authenticator.sign_in(&presented, cx.caller.clone()).await?;
     let secret = match presented {
         Presented::Nothing => None,
         Presented::Basic { secret, .. } | Presented::Bearer(secret) => Some(secret),

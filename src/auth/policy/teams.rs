@@ -1,6 +1,6 @@
 //! Who may say who is in a team: the organization's owners, and maintainers of the team or of one above it.
 
-use super::{Facts, Policy, grant, refuse};
+use super::{Facts, Policy, good_for, grant, refuse};
 use crate::{
     auth::{Action, Caller, Grant, Need},
     error::{Error, Result, What},
@@ -46,10 +46,11 @@ impl Policy {
         let caller = self.current(caller, &known.facts).await?;
         let caller = caller.as_ref();
         let enough = leads(caller, &known, A::NEED);
+        let sees = |team: &TeamTarget| caller.limits_cover(Some(team.organization), None, A::NEED.verb);
         match known.team.clone() {
             Some(target) if enough => Ok(grant(caller, target, known.facts)),
             _ if caller.is_anonymous() => Err(refuse(caller, &known.facts, A::NEED, false, false)),
-            Some(_) if known.belongs || caller.administrator => {
+            Some(target) if (known.belongs || caller.administrator) && sees(&target) => {
                 Err(refuse(caller, &known.facts, A::NEED, true, enough))
             }
             _ => {
@@ -75,5 +76,5 @@ impl Policy {
 
 fn leads(caller: &Caller, known: &TeamFacts, need: Need) -> bool {
     let role = if caller.administrator { Some(Role::Admin) } else { known.role };
-    role >= Some(need.role) && caller.scopes.has(need.scope) && caller.bound.is_none()
+    role >= Some(need.role) && good_for(caller, &known.facts, need) && caller.bound.is_none()
 }

@@ -190,7 +190,11 @@ async fn a_token_that_has_ended_does_not_come_back_with_the_clock() {
     let value = format!("Bearer {}", token.secret.reveal());
     headers.insert(http::header::AUTHORIZATION, value.parse().unwrap());
     let comes_in = async |registry: &Registry| {
-        registry.authenticator().authenticate(&headers, registry.now(), "x".into()).await.is_ok()
+        registry
+            .authenticator()
+            .authenticate(&headers, Caller::anonymous(registry.now(), "x".into()))
+            .await
+            .is_ok()
     };
     assert!(comes_in(&registry).await);
     // A clock that is wrong ends nothing early either, where it is known to be wrong.

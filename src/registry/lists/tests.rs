@@ -78,7 +78,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let world = World::of(&sketch).await;
-            for viewer in world.viewers() {
+            for viewer in world.viewers().await {
                 let mut readable = world.readable(&viewer).await;
                 readable.sort();
                 let paths: Vec<_> = readable.iter().map(|(path, _)| path.clone()).collect();
@@ -119,7 +119,7 @@ proptest! {
             let mut fewer = sketch.clone();
             fewer.group_roles.pop();
             let (with, without) = (World::of(&sketch).await, World::of(&fewer).await);
-            for (one, other) in with.viewers().iter().zip(without.viewers()) {
+            for (one, other) in with.viewers().await.iter().zip(without.viewers().await) {
                 let all = with.readable(one).await;
                 let few = without.readable(&other).await;
                 assert!(few.iter().all(|path| all.contains(path)), "{few:?} of {all:?} as {:?}", one.actor);
@@ -129,7 +129,7 @@ proptest! {
             none.packages.iter_mut().for_each(|package| package.4 = false);
             none.members.retain(|(_, _, owner)| !owner);
             let world = World::of(&none).await;
-            for viewer in world.viewers() {
+            for viewer in world.viewers().await {
                 let rules = |path: &str| match viewer.actor {
                     Actor::Operator => true,
                     Actor::User(user) => NAMES.iter().enumerate().any(|(number, name)| {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{corrupt, from_json, meta, tag, to_json};
 use crate::{
-    auth::{SigningKey, TokenHash, TokenKind},
+    auth::{Limits, SigningKey, TokenHash, TokenKind},
     error::Result,
     model::{OwnerId, Scopes, Timestamp, TokenId},
     store::{Key, Record},
@@ -34,9 +34,14 @@ pub struct TokenRecord {
     pub expires: u64,
     /// For a refresh token: the change of password it stands for.
     pub sign_in: Option<u64>,
+    /// What it is limited to besides its scopes; `None` without limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
 }
 
 const VERSION: u8 = 1;
+/// The form of a token with limits: a program that knows none must not read it. One without keeps the first form, byte for byte.
+const WITH_LIMITS: u8 = 2;
 
 impl TokenRecord {
     /// Where a token is stored.
@@ -81,7 +86,12 @@ impl TokenRecord {
 
     /// Reads a stored record.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        from_json(VERSION, bytes, "token")
+        let version = if bytes.first() == Some(&WITH_LIMITS) { WITH_LIMITS } else { VERSION };
+        let token: Self = from_json(version, bytes, "token")?;
+        match token.limits.is_some() == (version == WITH_LIMITS) {
+            true => Ok(token),
+            false => Err(corrupt("token", "its form and its limits do not go together")),
+        }
     }
 }
 
@@ -91,7 +101,7 @@ impl Record for TokenRecord {
     }
 
     fn value(&self) -> Bytes {
-        to_json(VERSION, self)
+        to_json(if self.limits.is_some() { WITH_LIMITS } else { VERSION }, self)
     }
 
     fn index(&self) -> BTreeSet<Key> {
@@ -155,6 +165,7 @@ mod tests {
             created: 6,
             expires: 7,
             sign_in: Some(8),
+            limits: None,
         };
         let golden = format!(
             "\x01{{\"id\":1,\"kind\":2,\"user\":3,\"hash\":\"{}\",\"tail\":\"wxyz\",\"scopes\":5,\"created\":6,\
@@ -168,6 +179,17 @@ mod tests {
         let of_user = b"T\0\0\0\0\0\0\0\x03\x02\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x01".to_vec();
         let by_hash = [b"i".as_slice(), &[0xab; 32], b"\0\0\0\0\0\0\0\x01"].concat();
         assert_eq!(index, [of_user, by_hash]);
+
+        let limits = Limits { owners: BTreeSet::from([OwnerId(9)]), ..Limits::default() };
+        let limited = TokenRecord { sign_in: None, limits: Some(limits), ..token };
+        let with = golden.replace(":8}", ":null,\"limits\":{\"owners\":[9]}}").replace('\x01', "\x02");
+        assert_eq!(limited.value().as_ref(), with.as_bytes());
+        assert_eq!(TokenRecord::decode(with.as_bytes()).unwrap(), limited);
+        for mixed in
+            [with.replace('\x02', "\x01"), golden.replace('\x01', "\x02"), golden.replace('\x01', "\x03")]
+        {
+            assert!(TokenRecord::decode(mixed.as_bytes()).is_err(), "{mixed:?}");
+        }
 
         let key = SigningKey { id: 9, created: Timestamp(1), secret: [0xcd; 32] };
         let golden = format!("\x01{{\"created\":1,\"secret\":\"{}\"}}", "cd".repeat(32));

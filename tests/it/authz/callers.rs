@@ -84,6 +84,16 @@ pub(super) const CALLERS: &[Caller] = &[
     caller("oWrit", "the owner's token with write:packages alone", "olga", "write:packages"),
     caller("oDele", "the owner's token with delete:packages alone", "olga", "delete:packages"),
     caller("oAdmn", "the owner's token with admin alone", "olga", "admin"),
+    caller("lPack", "the owner's token limited to the private package", "olga", "package"),
+    caller("lPull", "the owner's token limited to pulling, from this machine", "olga", "pull"),
+    Caller {
+        blind: true,
+        ..caller("lElse", "the owner's token limited to another owner", "olga", "elsewhere")
+    },
+    Caller {
+        blind: true,
+        ..caller("lNetw", "the owner's token limited to another network", "olga", "network")
+    },
     Caller { blind: true, ..caller("expir", "an expired token of the owner's", "olga", "expired") },
     Caller { blind: true, ..caller("revok", "a revoked token with every scope", "rhea", "all") },
     Caller {

@@ -16,7 +16,7 @@ const PACKAGES: [Package; 3] = [Package::Private, Package::Public, Package::Abse
 const LEGEND: &str = "\
 A status, and behind it
   of 401: - no credentials were sent, i they are no good, x they are good for less, b Basic ones are asked for
-  of 403: r the role is too low, s the token lacks the scope
+  of 403: r the role is too low, s the token lacks the scope, t the token is limited to something else
   of 404: n NAME_UNKNOWN, m MANIFEST_UNKNOWN, b BLOB_UNKNOWN, u BLOB_UPLOAD_UNKNOWN
   of 200: + and - whether it is listed, p w d what a token is granted (pull, push, delete)
 ";

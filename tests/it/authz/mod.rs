@@ -7,5 +7,6 @@
 
 mod callers;
 mod matrix;
+mod networks;
 mod samples;
 mod world;

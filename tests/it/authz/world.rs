@@ -62,6 +62,7 @@ impl World {
         let mut world =
             Self { server, secrets, next: AtomicU64::new(0), image: Value::Null, open: String::new() };
         world.furnish();
+        world.limit_tokens();
         world.end_tokens();
         world
     }
@@ -97,6 +98,20 @@ impl World {
         self.open =
             olga.push_image("olga/open", "latest", 3)["layers"][0]["digest"].as_str().unwrap().to_owned();
         self.server.admin_ok(&["package", "visibility", "olga/open", "public"]);
+    }
+
+    /// The owner's tokens with limits.
+    fn limit_tokens(&mut self) {
+        for (token, limits) in [
+            ("package", &["--package", "olga/private"][..]),
+            ("pull", &["--action", "pull", "--network", "127.0.0.0/8"]),
+            ("elsewhere", &["--owner", "acme"]),
+            ("network", &["--network", "192.0.2.0/24"]),
+        ] {
+            let scopes = ALL.map(|scope| ["--scope", scope]).concat();
+            let args = [&["token", "create", "--user", "olga"], scopes.as_slice(), limits].concat();
+            self.secrets.insert(("olga", token), self.server.admin_ok(&args));
+        }
     }
 
     /// Ends the tokens that must have ended.

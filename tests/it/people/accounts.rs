@@ -173,7 +173,7 @@ async fn an_installation_is_made_once() {
     assert!(world.registry.initialize(super::NOW, &again).await.unwrap().is_none());
     let admin = super::basic("admin", world.first.reveal());
     let presented = packhouse::auth::Presented::read(&super::headers(&admin)).unwrap();
-    let admin = world.registry.authenticator().sign_in(&presented, super::NOW, "x".into()).await.unwrap();
+    let admin = world.registry.authenticator().sign_in(&presented, world.anonymous()).await.unwrap();
     assert!(admin.administrator);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use packhouse::{
-    adapter::control::{self, Answer, Command, OrgCommand, Outcome, TeamCommand},
+    adapter::control::{self, Answer, AskedLimits, Command, OrgCommand, Outcome, TeamCommand, TokenCommand},
     auth::{Presented, Pull},
     model::{Role, Scope, Visibility},
 };
@@ -12,7 +12,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::{NOW, World, basic, headers};
+use super::{World, basic, headers};
 
 async fn run(world: &World, command: Command) -> Outcome {
     // Nothing it says before its outcome is waited for.
@@ -34,7 +34,7 @@ fn rows(answer: &Answer) -> Vec<Vec<String>> {
 
 async fn signs_in(world: &World, user: &str, password: &str) -> bool {
     let presented = Presented::read(&headers(&basic(user, password))).unwrap();
-    world.registry.authenticator().sign_in(&presented, NOW, "test".into()).await.is_ok()
+    world.registry.authenticator().sign_in(&presented, world.anonymous()).await.is_ok()
 }
 
 #[tokio::test]
@@ -162,10 +162,9 @@ async fn teams_from_the_first_to_the_last() {
 async fn tokens_are_made_listed_and_revoked() {
     let world = World::new().await;
     world.user("ada").await;
-    let create = |user: &str, lifetime| Command::TokenCreate {
-        user: user.into(),
-        scopes: vec![Scope::WritePackages],
-        lifetime,
+    let create = |user: &str, lifetime| {
+        let (user, scopes, limits) = (user.into(), vec![Scope::WritePackages], AskedLimits::default());
+        Command::Token(TokenCommand::Create { user, scopes, lifetime, limits })
     };
     let made = done(&world, create("ada", 3600)).await;
     let secret = made.value.unwrap();
@@ -174,11 +173,11 @@ async fn tokens_are_made_listed_and_revoked() {
     assert!(world.who_at(&format!("Bearer {secret}"), now).await.is_ok());
     assert!(run(&world, create("nobody", 3600)).await.is_err());
     assert!(run(&world, create("ada", 400 * 24 * 3600)).await.unwrap_err().contains("366 days"));
-    let listed = rows(&done(&world, Command::TokenList { user: "ada".into() }).await);
+    let listed = rows(&done(&world, Command::Token(TokenCommand::List { user: "ada".into() })).await);
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0][2], "read:packages write:packages");
     assert!(listed.iter().flatten().all(|cell| !cell.contains(&secret[4..36])));
-    let revoke = |id: &str| Command::TokenRevoke { id: id.into() };
+    let revoke = |id: &str| Command::Token(TokenCommand::Revoke { id: id.into() });
     done(&world, revoke(&listed[0][0])).await;
     assert!(world.who_at(&format!("Bearer {secret}"), now).await.is_err());
     for unknown in [listed[0][0].as_str(), "", "xyz", secret.as_str(), "0000000000000000"] {

@@ -39,7 +39,8 @@ async fn acme() -> World {
 
 async fn why(world: &World, user: Option<&str>, scopes: Scopes, verb: Verb, path: &str) -> Explained {
     let name = name(path);
-    world.registry.explain(&world.operate(), Question { user, scopes, verb, name: &name }).await.unwrap()
+    let question = Question { user, token: None, from: None, scopes, verb, name: &name };
+    world.registry.explain(&world.operate(), question).await.unwrap()
 }
 
 /// What a request gets.
@@ -89,7 +90,7 @@ async fn the_rule_is_named() {
         (Some("bob"), Scopes::ALL, Verb::Delete, "acme/app", false, "role", "you have write"),
         (Some("bob"), read, Verb::Push, "acme/app", false, "scope", "write:packages"),
         (Some("carl"), Scopes::ALL, Verb::Pull, "acme/app", true, "role", "user:carl"),
-        (Some("carl"), Scopes::of(&[Scope::Admin]), Verb::Pull, "acme/app", false, "scope", "not good for"),
+        (Some("carl"), Scopes::of(&[Scope::Admin]), Verb::Pull, "acme/app", false, "scope", "read:packages"),
         (Some("dora"), Scopes::ALL, Verb::Pull, "acme/open", true, "visibility", "public"),
         (Some("dora"), Scopes::ALL, Verb::Pull, "acme/app", false, "visibility", "private"),
         (Some("dora"), Scopes::ALL, Verb::Push, "acme/new", false, "create", "acme and its members"),
@@ -113,8 +114,9 @@ async fn the_rule_is_named() {
         let sue = why(&world, Some("sue"), Scopes::ALL, Verb::Pull, path).await;
         assert_eq!((sue.allowed, sue.code), (false, "suspended"));
     }
+    let (user, name) = (Some("nobody"), name("acme/app"));
     let question =
-        Question { user: Some("nobody"), scopes: Scopes::ALL, verb: Verb::Pull, name: &name("acme/app") };
+        Question { user, token: None, from: None, scopes: Scopes::ALL, verb: Verb::Pull, name: &name };
     let nobody = world.registry.explain(&world.operate(), question).await;
     assert_eq!(kind(nobody), Kind::NotFound(What::Owner));
 }
@@ -127,8 +129,14 @@ async fn the_command_says_it_and_fails_when_it_is_denied() {
         ("bob", Act::Manage, true, "role"),
         ("dora", Act::Pull, true, "visibility"),
     ] {
-        let asked =
-            Explain { package: "acme/app".into(), user: Some(user.into()), action, scopes: Vec::new() };
+        let asked = Explain {
+            package: "acme/app".into(),
+            user: Some(user.into()),
+            action,
+            scopes: Vec::new(),
+            token: None,
+            from: None,
+        };
         let (feed, _) = tokio::sync::mpsc::channel(1);
         let answer = control::execute(&world.registry, Command::Explain(asked), feed).await.unwrap();
         assert_eq!(answer.failed, failed);

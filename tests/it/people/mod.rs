@@ -6,6 +6,7 @@ mod accounts;
 mod commands;
 mod explain;
 mod first_push;
+mod limits;
 mod listing;
 mod oracle;
 mod rights;
@@ -20,7 +21,10 @@ use packhouse::{
     auth::{Action, Caller, Grant, Manage, ManageOwner, Operate, PackageTarget, Publish, Push, Secret},
     error::{Error, Kind, Result},
     model::{OwnerId, OwnerName, PackageName, Reference, Role, Scope, Scopes, Tag, Timestamp, Visibility},
-    registry::{PutManifest, Registry, Settings, accounts::NewUser, generated_password, records::Membership},
+    registry::{
+        NamedLimits, PutManifest, Registry, Settings, accounts::NewUser, generated_password,
+        records::Membership,
+    },
     store::memory::{MemoryBlobs, MemoryStore},
 };
 
@@ -128,13 +132,25 @@ impl World {
         token.secret.reveal().to_owned()
     }
 
+    /// A personal token's secret, limited to this.
+    pub(crate) async fn limited_token(&self, user: &str, scopes: &[Scope], named: &NamedLimits) -> String {
+        let limits = self.registry.limits_named(&self.operator(), named).await.unwrap();
+        let grant = self.manage_owner(user).await;
+        let scopes = Scopes::of(scopes);
+        let token = self.registry.issue_limited_token(&grant, scopes, 3600, limits).await.unwrap();
+        token.secret.reveal().to_owned()
+    }
+
     /// Who a request with this header comes from.
     pub(crate) async fn who(&self, authorization: &str) -> Result<Caller> {
         self.who_at(authorization, NOW).await
     }
 
     pub(crate) async fn who_at(&self, authorization: &str, at: Timestamp) -> Result<Caller> {
-        self.registry.authenticator().authenticate(&headers(authorization), at, "test".into()).await
+        self.registry
+            .authenticator()
+            .authenticate(&headers(authorization), Caller::anonymous(at, "test".into()))
+            .await
     }
 
     /// A caller with a fresh token of all scopes.

@@ -11,11 +11,11 @@ use packhouse::{
     auth::{Access, Caller, Delete, Manage, Pull, Push, Verb},
     error::{Challenge, Kind, Reason, What},
     model::{Role, Scope, Visibility},
-    registry::records::Membership,
+    registry::{NamedLimits, records::Membership},
 };
 use proptest::prelude::*;
 
-use self::rules::{Oracle, Package, Says, Token, owner_of};
+use self::rules::{Limits, Oracle, Package, Says, Token, owner_of};
 use super::{World, name};
 
 const USERS: [&str; 3] = ["ada", "bob", "carl"];
@@ -32,11 +32,20 @@ enum Op {
     Push(usize, usize),
     Allocate(usize, usize),
     Suspend(usize, bool),
-    Token(usize, u8),
+    Token(usize, u8, Limiting),
     Revoke(usize),
     Anonymous(usize, bool),
     Expire,
     Group(groups::Op),
+}
+
+/// Limits of a token to be made: packages, owners, actions, by their places in the lists.
+type Limiting = (Vec<usize>, Vec<usize>, Vec<&'static str>);
+
+fn limiting() -> impl Strategy<Value = Limiting> {
+    let actions = prop::sample::subsequence(vec!["pull", "push", "delete", "manage"], 0..4);
+    let places = || prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(0..5usize, 1..3)];
+    (places(), places(), actions)
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -47,12 +56,16 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0..3usize, 0..7usize).prop_map(|(u, p)| Op::Push(u, p)),
         2 => (0..3usize, 0..7usize).prop_map(|(u, p)| Op::Allocate(u, p)),
         2 => (0..3usize, any::<bool>()).prop_map(|(u, s)| Op::Suspend(u, s)),
-        2 => (0..3usize, 1..16u8).prop_map(|(u, s)| Op::Token(u, s)),
+        3 => (0..3usize, 1..16u8, limiting()).prop_map(|(u, s, l)| Op::Token(u, s, l)),
         1 => (0..8usize).prop_map(Op::Revoke),
         2 => (0..5usize, any::<bool>()).prop_map(|(o, a)| Op::Anonymous(o, a)),
         1 => Just(Op::Expire),
         8 => groups::op().prop_map(Op::Group),
     ]
+}
+
+fn verb(word: &str) -> Verb {
+    Verb::ALL.into_iter().find(|verb| verb.word() == word).unwrap()
 }
 
 fn set(names: &mut BTreeSet<String>, name: &str, member: bool) {
@@ -67,6 +80,8 @@ struct Both {
     world: World,
     oracle: Oracle,
     tokens: Vec<(String, Token)>,
+    /// How many packages there have been.
+    packages: u32,
 }
 
 impl Both {
@@ -80,14 +95,14 @@ impl Both {
             world.organization(org, owner).await;
             oracle.members.insert((org.into(), owner.into()), true);
         }
-        let mut both = Self { world, oracle, tokens: Vec::new() };
+        let mut both = Self { world, oracle, tokens: Vec::new(), packages: 0 };
         for user in 0..3 {
-            both.token(user, 15).await;
+            both.token(user, 15, &Limiting::default()).await;
         }
         both
     }
 
-    async fn token(&mut self, user: usize, bits: u8) {
+    async fn token(&mut self, user: usize, bits: u8, (packages, owners, actions): &Limiting) {
         let all = [
             (Scope::ReadPackages, "read"),
             (Scope::WritePackages, "write"),
@@ -101,8 +116,23 @@ impl Both {
         if scopes.contains("write") || scopes.contains("delete") {
             scopes.insert("read");
         }
-        let secret = self.world.token(USERS[user], &asked).await;
-        self.tokens.push((secret, Token { user: USERS[user].into(), scopes, revoked: false }));
+        // What is not there cannot be named; limited to nothing but that, a token would not be limited.
+        let there = |path: &&str| self.oracle.packages.contains_key(*path);
+        let paths: Vec<&str> = packages.iter().map(|path| PATHS[*path]).filter(there).collect();
+        let owners: Vec<String> = owners
+            .iter()
+            .map(|owner| USERS.into_iter().chain(ORGS).nth(*owner).unwrap().to_owned())
+            .collect();
+        let named = NamedLimits {
+            packages: paths.iter().map(|path| name(path)).collect(),
+            owners: owners.clone(),
+            actions: actions.iter().map(|word| verb(word)).collect(),
+            networks: Vec::new(),
+        };
+        let secret = self.world.limited_token(USERS[user], &asked, &named).await;
+        let packages = paths.iter().map(|path| self.oracle.packages[*path].number).collect();
+        let limits = Limits { packages, owners, actions: actions.clone() };
+        self.tokens.push((secret, Token { user: USERS[user].into(), scopes, revoked: false, limits }));
     }
 
     async fn apply(&mut self, op: &Op) {
@@ -123,7 +153,7 @@ impl Both {
                 self.world.registry.set_suspended(&operate, USERS[*user], *suspended).await.unwrap();
                 set(&mut self.oracle.suspended, USERS[*user], *suspended);
             }
-            Op::Token(user, bits) if self.tokens.len() < 8 => self.token(*user, *bits).await,
+            Op::Token(user, bits, limits) if self.tokens.len() < 8 => self.token(*user, *bits, limits).await,
             // The first of each user stays, so that somebody can push.
             Op::Revoke(index) if *index >= 3 => self.revoke(*index).await,
             Op::Token(..) | Op::Revoke(_) => {}
@@ -189,7 +219,9 @@ impl Both {
         let Ok(grant) = grant else { return };
         let creator = token.user.clone();
         let package = oracle.packages.entry(path.to_owned());
-        let package = package.or_insert(Package { public: false, pending: true, creator });
+        let number = self.packages;
+        let package = package.or_insert(Package { number, public: false, pending: true, creator });
+        self.packages += 1;
         if manifest {
             world.put(&grant, "latest").await.unwrap();
             if package.pending && owner_of(path) != token.user {
@@ -287,6 +319,7 @@ impl Both {
                 Some(Kind::Unauthenticated(Challenge::Insufficient)) => Says::AskForMore,
                 Some(Kind::NotFound(What::Package)) => Says::NotThere,
                 Some(Kind::Forbidden(Reason::Scope)) => Says::LacksScope,
+                Some(Kind::Forbidden(Reason::TokenLimit)) => Says::Limited,
                 Some(Kind::Forbidden(Reason::Role)) => Says::LacksRole,
                 Some(other) => panic!("{other:?}"),
             };

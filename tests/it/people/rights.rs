@@ -9,7 +9,7 @@ use packhouse::{
     store::BlobStore as _,
 };
 
-use super::{ALL, NOW, PASSWORD, READ, WRITE, World, basic, kind, later, name, words};
+use super::{ALL, PASSWORD, READ, WRITE, World, basic, kind, later, name, words};
 
 /// ada owns acme, bob is a member, carl nobody; acme/app is private and pushed by ada.
 async fn acme() -> World {
@@ -362,7 +362,7 @@ async fn a_password_change_ends_what_was_signed_in_with_it() {
     world.user_with_password("ada").await;
     let authenticator = world.registry.authenticator();
     let presented = packhouse::auth::Presented::read(&super::headers(&basic("ada", PASSWORD))).unwrap();
-    let signed_in = authenticator.sign_in(&presented, NOW, "test".into()).await.unwrap();
+    let signed_in = authenticator.sign_in(&presented, world.anonymous()).await.unwrap();
     world.push(&signed_in, "ada/app").await.unwrap();
     let grant = world.may::<Push>(&signed_in, "ada/app").await.unwrap();
     let access = vec![Access { name: "ada/app".into(), verbs: vec![Verb::Pull, Verb::Push] }];
@@ -373,14 +373,14 @@ async fn a_password_change_ends_what_was_signed_in_with_it() {
 
     let refresh = world.registry.issue_refresh(&signed_in).await.unwrap();
     let refresh = packhouse::auth::Presented::Bearer(packhouse::auth::Secret::new(refresh.secret.reveal()));
-    assert!(authenticator.sign_in(&refresh, NOW, "test".into()).await.is_ok());
+    assert!(authenticator.sign_in(&refresh, world.anonymous()).await.is_ok());
 
     let new = packhouse::auth::Secret::new("another long one");
     world.registry.set_password(&world.manage_owner("ada").await, &new).await.unwrap();
     let invalid = Kind::Unauthenticated(Challenge::Invalid);
     assert_eq!(kind(world.who(&bearer).await), invalid);
-    assert_eq!(kind(authenticator.sign_in(&presented, NOW, "test".into()).await), invalid);
-    assert_eq!(kind(authenticator.sign_in(&refresh, NOW, "test".into()).await), invalid);
+    assert_eq!(kind(authenticator.sign_in(&presented, world.anonymous()).await), invalid);
+    assert_eq!(kind(authenticator.sign_in(&refresh, world.anonymous()).await), invalid);
     assert_eq!(kind(world.registry.issue_refresh(&signed_in).await), invalid);
     assert_eq!(kind(world.put(&grant, "2").await), Kind::StaleGrant);
     assert_eq!(kind(world.may::<Push>(&signed_in, "ada/app").await), invalid);

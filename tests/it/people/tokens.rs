@@ -15,7 +15,7 @@ const INVALID: Kind = Kind::Unauthenticated(Challenge::Invalid);
 
 async fn sign_in(world: &World, authorization: &str) -> packhouse::error::Result<Caller> {
     let presented = Presented::read(&headers(authorization))?;
-    world.registry.authenticator().sign_in(&presented, NOW, "test".into()).await
+    world.registry.authenticator().sign_in(&presented, world.anonymous()).await
 }
 
 #[tokio::test]
@@ -250,7 +250,11 @@ async fn a_token_cannot_make_a_stronger_one() {
     let year = 366 * 24 * 3600;
     assert!(world.registry.issue_token(&grant, Scopes::of(READ), 0).await.is_err());
     assert!(world.registry.issue_token(&grant, Scopes::of(READ), year + 1).await.is_err());
-    assert!(world.registry.issue_token(&grant, Scopes::of(READ), year).await.is_ok());
+    let longer = world.registry.issue_token(&grant, Scopes::of(READ), year).await;
+    assert_eq!(kind(longer), Kind::Forbidden(Reason::TokenLimit), "it would outlive the one that makes it");
+    let operator = world.manage_owner("ada").await;
+    assert!(world.registry.issue_token(&operator, Scopes::of(READ), year).await.is_ok());
+    assert!(world.registry.issue_token(&operator, Scopes::of(READ), year + 1).await.is_err());
     let reader = world.caller_for("ada", READ).await;
     assert!(policy.authorize_owner::<packhouse::auth::ManageOwner>(&reader, "ada").await.is_err());
     let organization = policy.authorize_owner(&world.operator(), "acme").await.unwrap();
@@ -294,7 +298,7 @@ async fn two_credentials_that_differ_are_none() {
         both.append(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
     }
     let authenticator = world.registry.authenticator();
-    assert_eq!(kind(authenticator.authenticate(&both, NOW, "x".into()).await), INVALID);
+    assert_eq!(kind(authenticator.authenticate(&both, world.anonymous()).await), INVALID);
 }
 
 #[tokio::test]
@@ -324,7 +328,7 @@ async fn bad_credentials_are_never_taken_for_none() {
         world
             .registry
             .authenticator()
-            .authenticate(&HeaderMap::new(), NOW, "x".into())
+            .authenticate(&HeaderMap::new(), world.anonymous())
             .await
             .unwrap()
             .is_anonymous()

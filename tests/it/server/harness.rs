@@ -17,7 +17,7 @@ use packhouse::{
     config::{Config, Span},
     error::{Challenge, Error, Kind, Result, What},
     http::{Body, ByteStream, Reply, Site, reply},
-    model::{OwnerId, Timestamp},
+    model::OwnerId,
     registry::{Registry, Settings},
     server::{App, Authenticate, Entry, Parts, Running, entry},
     store::memory::{MemoryBlobs, MemoryStore},
@@ -118,8 +118,7 @@ struct Gate;
 
 #[async_trait]
 impl Authenticate for Gate {
-    async fn authenticate(&self, headers: &HeaderMap, at: Timestamp, request: Arc<str>) -> Result<Caller> {
-        let caller = Caller::anonymous(at, request);
+    async fn authenticate(&self, headers: &HeaderMap, caller: Caller) -> Result<Caller> {
         let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(caller) };
         let number = value.to_str().ok().and_then(|value| value.strip_prefix("user ")?.parse().ok());
         match number {

@@ -93,7 +93,8 @@ impl Desk {
         let value = format!("Bearer {}", body["token"].as_str().unwrap());
         headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
         let authenticator = self.registry.authenticator();
-        let caller = authenticator.authenticate(&headers, NOW, "test".into()).await.unwrap();
+        let caller =
+            authenticator.authenticate(&headers, Caller::anonymous(NOW, "test".into())).await.unwrap();
         caller.bound.unwrap().iter().map(written).collect::<Vec<_>>().join(" ")
     }
 }
@@ -288,7 +289,12 @@ async fn a_bound_token_is_judged_by_the_rights_of_the_moment() {
     let pull = async || {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
-        let caller = desk.registry.authenticator().authenticate(&headers, NOW, "x".into()).await.unwrap();
+        let caller = desk
+            .registry
+            .authenticator()
+            .authenticate(&headers, Caller::anonymous(NOW, "x".into()))
+            .await
+            .unwrap();
         policy.authorize::<Pull>(&caller, &name).await.is_ok()
     };
     assert!(pull().await);

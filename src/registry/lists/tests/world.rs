@@ -1,6 +1,7 @@
 //! Installations made of records alone, over a store that counts the keys it is asked for.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::{
-    auth::{Actor, Caller, Pull},
+    auth::{Actor, Caller, Limits, Pull, Verb},
     error::Result,
     model::{Digest, Group, OwnerId, PackageId, Role, Scope, Scopes, TeamId, Timestamp, Visibility},
     registry::{
@@ -326,7 +327,7 @@ impl World {
     }
 
     /// One of each kind.
-    pub(super) fn viewers(&self) -> Vec<Caller> {
+    pub(super) async fn viewers(&self) -> Vec<Caller> {
         let mut viewers = vec![
             self.anonymous(),
             Caller::operator(AT, "test".into()),
@@ -337,7 +338,25 @@ impl World {
         for who in 0..3 {
             let caller = Caller { actor: Actor::User(Self::id(user(who))), ..self.anonymous() };
             viewers.push(Caller { scopes: Scopes::of(&[Scope::ReadPackages]), ..caller.clone() });
-            viewers.push(Caller { scopes: Scopes::of(&[Scope::Admin]), ..caller });
+            viewers.push(Caller { scopes: Scopes::of(&[Scope::Admin]), ..caller.clone() });
+            let owners = BTreeSet::from([Self::id(2), Self::id(user(who))]);
+            let of_two = Limits { owners: owners.clone(), ..Limits::default() };
+            let pushes = Limits { actions: BTreeSet::from([Verb::Push]), owners, ..Limits::default() };
+            for limits in [of_two, pushes] {
+                viewers.push(Caller { limits: Some(Arc::new(limits)), ..caller.clone() });
+            }
+        }
+        // Limited to some packages, whatever their state, and to an owner.
+        let mut packages = BTreeSet::new();
+        for (_, bytes) in self.registry.meta.scan(&PackageRecord::all(), None, 10_000).await.unwrap() {
+            let package = PackageRecord::decode(&bytes).unwrap();
+            packages.extend((package.name == "x-y").then_some(package.id));
+        }
+        let limits = Limits { packages, owners: BTreeSet::from([Self::id(3)]), ..Limits::default() };
+        let limits = Some(Arc::new(limits));
+        for who in 0..3 {
+            let actor = Actor::User(Self::id(user(who)));
+            viewers.push(Caller { actor, limits: limits.clone(), ..self.anonymous() });
         }
         viewers
     }

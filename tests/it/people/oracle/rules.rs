@@ -12,6 +12,7 @@ pub(super) enum Says {
     AskForMore,
     NotThere,
     LacksScope,
+    Limited,
     LacksRole,
 }
 
@@ -36,6 +37,8 @@ pub(super) struct Oracle {
 
 #[derive(Debug)]
 pub(super) struct Package {
+    /// Told apart from others that had its name.
+    pub(super) number: u32,
     pub(super) public: bool,
     pub(super) pending: bool,
     pub(super) creator: String,
@@ -46,6 +49,30 @@ pub(super) struct Token {
     pub(super) user: String,
     pub(super) scopes: BTreeSet<&'static str>,
     pub(super) revoked: bool,
+    pub(super) limits: Limits,
+}
+
+/// What a token is limited to; a list that is empty limits nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Limits {
+    pub(super) packages: Vec<u32>,
+    pub(super) owners: Vec<String>,
+    pub(super) actions: Vec<&'static str>,
+}
+
+impl Limits {
+    fn reach(&self, owner: &str, package: Option<u32>) -> bool {
+        if self.packages.is_empty() && self.owners.is_empty() {
+            return true;
+        }
+        let owned = self.owners.iter().any(|named| named == owner);
+        owned || package.is_some_and(|package| self.packages.contains(&package))
+    }
+
+    fn include(&self, action: &str) -> bool {
+        let verb = if action == "publish" { "push" } else { action };
+        self.actions.is_empty() || self.actions.contains(&verb)
+    }
 }
 
 pub(super) fn owner_of(path: &str) -> String {
@@ -143,7 +170,10 @@ impl Oracle {
             return Says::BadCredentials;
         }
         let role = self.role(&token.user, path);
-        let readable = public || (role >= 1 && token.scopes.contains("read"));
+        let reaches = token.limits.reach(&owner_of(path), package.map(|package| package.number));
+        let within = reaches && token.limits.include(action);
+        let sees = reaches && token.limits.include("pull");
+        let readable = public || (role >= 1 && token.scopes.contains("read") && sees);
         let scope = match action {
             "pull" => "read",
             "push" | "publish" => "write",
@@ -157,13 +187,13 @@ impl Oracle {
             "publish" if creating => {
                 let exists =
                     USERS.contains(&owner_of(path).as_str()) || ORGS.contains(&owner_of(path).as_str());
-                exists && self.creates(&token.user, &owner_of(path)) && has_scope
+                exists && self.creates(&token.user, &owner_of(path)) && has_scope && within
             }
-            "push" | "publish" => role >= 2 && has_scope,
-            _ => role >= 3 && has_scope,
+            "push" | "publish" => role >= 2 && has_scope && within,
+            _ => role >= 3 && has_scope && within,
         };
         let there = package.is_some() || creating;
-        let known = readable || (creating && self.rules(&token.user, &owner_of(path)));
+        let known = readable || (creating && sees && self.rules(&token.user, &owner_of(path)));
         if there && enough && bound_allows {
             Says::Yes
         } else if bound.is_some() && enough {
@@ -172,6 +202,8 @@ impl Oracle {
             Says::NotThere
         } else if !has_scope {
             Says::LacksScope
+        } else if !within {
+            Says::Limited
         } else {
             Says::LacksRole
         }
