@@ -2,6 +2,7 @@
 
 pub mod control;
 pub mod oci;
+pub mod rest;
 
 use http::{HeaderMap, Method, Uri};
 

@@ -70,7 +70,9 @@ impl Presented {
         let text = value.to_str().map_err(|_| invalid("the Authorization header is not text"))?;
         let (scheme, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
         let rest = rest.trim();
-        if scheme.eq_ignore_ascii_case("bearer") && !rest.is_empty() {
+        // Management clients write "token" for the same thing.
+        let bearer = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token");
+        if bearer && !rest.is_empty() {
             return Ok(Self::Bearer(Secret::new(rest)));
         }
         if scheme.eq_ignore_ascii_case("basic") {
@@ -116,6 +118,7 @@ mod tests {
         assert_eq!(read(&["Basic YWRhOnA6dw"]).unwrap(), basic("ada", "p:w"), "no padding");
         assert_eq!(read(&["Basic OnB3"]).unwrap(), basic("", "pw"));
         assert_eq!(read(&["Bearer abc"]).unwrap(), Presented::Bearer(Secret::new("abc")));
+        assert_eq!(read(&["token abc"]).unwrap(), Presented::Bearer(Secret::new("abc")));
         assert_eq!(read(&["bearer abc", "bearer abc"]).unwrap(), Presented::Bearer(Secret::new("abc")));
     }
 
@@ -128,6 +131,7 @@ mod tests {
             &["Basic /////w=="],
             &["Bearer"],
             &["Bearer "],
+            &["token"],
             &["Negotiate abc"],
             &["php_abc"],
             &[""],

@@ -25,7 +25,7 @@ pub use limits::Limits;
 pub use password::Passwords;
 pub use policy::{
     Acl, Decided, Facts, Given, OwnerTarget, PackageTarget, Policy, Publish, Revision, Rule, Subject, System,
-    TeamFacts, TeamTarget, may_read,
+    TeamFacts, TeamTarget, may_read, signed_in,
 };
 pub(crate) use token::random_text;
 pub use token::{TokenHash, TokenKind, TokenSecret};

@@ -2,6 +2,7 @@
 
 mod explain;
 mod teams;
+mod viewer;
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 pub use self::{
     explain::Decided,
     teams::{TeamFacts, TeamTarget},
+    viewer::signed_in,
 };
 use super::{
     Action, Actor, Caller, CreatePackage, Delete, Grant, Need, Place, Pull, Push, Target as _, Verb,

@@ -18,6 +18,11 @@ pub(crate) fn stream_of_owner(owner: OwnerId) -> Key {
     Key::new(Space::Event, b'o').with(&owner.bytes())
 }
 
+/// Reads a stored event.
+pub(crate) fn read(value: &[u8]) -> Result<Event> {
+    super::records::from_json(1, value, "event")
+}
+
 /// Adds an event about rights: what was done, to which stream's thing, and a detail of ids and words, never a secret.
 pub(crate) fn rights(batch: &mut Batch, stream: Key, caller: &Caller, action: &str, detail: String) {
     let event = Event {
@@ -89,7 +94,7 @@ impl Registry {
         for (key, value) in self.meta.scan(&stream, Some(&from), limit).await? {
             let number = key.bytes.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
             let number = number.ok_or_else(|| Error::internal("an event's key has no number"))?;
-            events.push((number, super::records::from_json(1, &value, "event")?));
+            events.push((number, read(&value)?));
         }
         Ok(events)
     }

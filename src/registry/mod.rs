@@ -18,9 +18,11 @@ mod limits;
 mod lists;
 mod manifests;
 mod orphans;
+mod overview;
 pub(crate) mod packages;
 pub mod permissions;
 mod policies;
+mod profiles;
 mod purge;
 pub mod records;
 mod referrers;
@@ -58,7 +60,9 @@ pub use facts::Directory;
 pub use limits::NamedLimits;
 pub use lists::Packages;
 pub use manifests::{Condition, ManifestHead, PutManifest, Stored};
+pub use overview::{PackageView, Shelf, Window};
 pub use policies::Rules;
+pub use profiles::{OwnerSettings, Profile};
 pub use referrers::{Referrer, Referrers};
 pub use restore::Restored;
 pub use uploads::{Chunk, INLINE_MAX};
@@ -90,6 +94,7 @@ pub struct Registry {
     pub(crate) hot: Arc<hot::Hot>,
     pub(crate) buffers: Arc<Buffers>,
     retained: Arc<retention::Cursor>,
+    pub(crate) counted: overview::Counted,
     pub(crate) collection: Arc<collect::Collection>,
     pub(crate) scrubbing: Arc<scrub::Scrubbing>,
     pub(crate) sweeping: Arc<orphans::Sweeping>,
@@ -125,6 +130,7 @@ impl Registry {
             start: u64::from_be_bytes(id::random()?),
             sessions: Arc::default(),
             retained: Arc::default(),
+            counted: overview::Counted::default(),
             hot: Arc::new(hot::Hot::new(settings.hot_memory)),
             buffers: Buffers::new(usize::try_from(settings.transfer_memory).unwrap_or(usize::MAX)),
             collection: Arc::default(),

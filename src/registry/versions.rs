@@ -98,7 +98,7 @@ impl Registry {
         Ok(versions)
     }
 
-    async fn version(&self, view: &dyn MetadataRead, record: ManifestRecord) -> Result<Version> {
+    pub(super) async fn version(&self, view: &dyn MetadataRead, record: ManifestRecord) -> Result<Version> {
         let tags = match record.deleted {
             None => tags_of(view, &record).await?,
             Some(at) => deleted_tags_of(view, &record, at).await?,

@@ -10,7 +10,7 @@ use super::{
     pipeline::{Ask, Pipeline},
 };
 use crate::{
-    adapter::{Adapter, Cx, oci::Oci},
+    adapter::{Adapter, Cx, oci::Oci, rest::Rest},
     auth::Caller,
     error::{Challenge, Error, Kind, Result},
     http::{Body, Reply},
@@ -26,6 +26,7 @@ pub type Table = fn(&str) -> Option<Entry>;
 pub fn standard(segment: &str) -> Option<Entry> {
     match segment {
         "v2" | "token" => Some(entry::<Oci>),
+        "api" => Some(entry::<Rest>),
         _ => None,
     }
 }

@@ -13,6 +13,7 @@ mod kept;
 mod load;
 mod oci;
 mod people;
+mod rest;
 mod server;
 mod support;
 mod tidy;

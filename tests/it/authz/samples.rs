@@ -1,5 +1,7 @@
 //! A request at least for every route: the rows of the matrix.
 
+mod rest;
+
 use serde_json::Value;
 
 use super::{
@@ -155,8 +157,13 @@ const fn sample(route: &'static str, variant: &'static str, make: fn(&Cell<'_>) 
     Sample { route, variant, make, mark: nothing }
 }
 
-/// All rows, in their order.
-pub(super) const SAMPLES: &[Sample] = &[
+/// The rows about a package, in their order.
+pub(super) const SAMPLES: &[&[Sample]] = &[OCI, rest::PACKAGES];
+
+/// The rows about none.
+pub(super) const ONCE: &[&[Sample]] = &[rest::PEOPLE];
+
+const OCI: &[Sample] = &[
     sample("ping", "", |cell| cell.at("GET", "/v2/".into())),
     Sample {
         mark: listed,
