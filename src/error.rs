@@ -35,6 +35,8 @@ pub enum What {
     Page,
     /// A user or organization.
     Owner,
+    /// A source repository.
+    Repository,
     /// A token or its scopes.
     Token,
     /// A request's target: its path and query.

@@ -1,6 +1,6 @@
 //! The table of actions: what each needs, by name.
 
-use super::policy::{OwnerTarget, PackageTarget, System, TeamTarget};
+use super::policy::{OwnerTarget, PackageTarget, RepositoryTarget, System, TeamTarget};
 use crate::model::{Role, Scope};
 
 /// The action words of the Docker token scheme; a bearer token is bound to some of them for each repository.
@@ -77,6 +77,8 @@ pub enum Place<'a> {
     Owner(&'a OwnerTarget),
     /// A team.
     Team(&'a TeamTarget),
+    /// A source repository.
+    Repository(&'a RepositoryTarget),
     /// The installation.
     System,
 }
@@ -96,6 +98,12 @@ impl Target for OwnerTarget {
 impl Target for TeamTarget {
     fn place(&self) -> Place<'_> {
         Place::Team(self)
+    }
+}
+
+impl Target for RepositoryTarget {
+    fn place(&self) -> Place<'_> {
+        Place::Repository(self)
     }
 }
 
@@ -136,6 +144,12 @@ actions! {
     ManageOwner(OwnerTarget) needs Admin, Admin, Manage as "owner:manage";
     /// Say who is in a team.
     ManageTeam(TeamTarget) needs Admin, Admin, Manage as "team:manage";
+    /// See a source repository.
+    ReadRepository(RepositoryTarget) needs Read, ReadPackages, Pull as "repository:read";
+    /// Link a package to a source repository.
+    LinkRepository(RepositoryTarget) needs Write, Admin, Manage as "repository:link";
+    /// Change a source repository, give roles on it, delete it.
+    ManageRepository(RepositoryTarget) needs Admin, Admin, Manage as "repository:manage";
     /// Run the installation: accounts, organizations.
     Operate(System) needs Admin, Admin, Manage as "system:operate";
 }

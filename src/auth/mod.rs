@@ -14,8 +14,8 @@ mod policy;
 mod token;
 
 pub use action::{
-    Action, CreatePackage, Delete, Manage, ManageOwner, ManageTeam, Need, Operate, Place, Pull, Push,
-    Restore, Target, Verb,
+    Action, CreatePackage, Delete, LinkRepository, Manage, ManageOwner, ManageRepository, ManageTeam, Need,
+    Operate, Place, Pull, Push, ReadRepository, Restore, Target, Verb,
 };
 pub use authenticator::{Authenticator, Credential, Identities, Identity, Issued, recheck};
 pub use bearer::{Claims, Keyring, LIFETIME, Means, SigningKey};
@@ -23,9 +23,10 @@ pub use caller::{Access, Actor, Bound, Caller};
 pub use credentials::{Presented, Secret};
 pub use limits::Limits;
 pub use password::Passwords;
+pub(crate) use policy::sees;
 pub use policy::{
-    Acl, Decided, Facts, Given, OwnerTarget, PackageTarget, Policy, Publish, Revision, Rule, Subject, System,
-    TeamFacts, TeamTarget, may_read, signed_in,
+    Acl, Decided, Facts, Given, OwnerTarget, PackageTarget, Policy, Publish, RepositoryFacts,
+    RepositoryTarget, Revision, Rule, Subject, System, TeamFacts, TeamTarget, may_read, signed_in,
 };
 pub(crate) use token::random_text;
 pub use token::{TokenHash, TokenKind, TokenSecret};

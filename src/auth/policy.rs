@@ -1,6 +1,7 @@
 //! May this caller do this? The one place that makes grants, and the one place that chooses between 401, 403 and 404.
 
 mod explain;
+mod repositories;
 mod teams;
 mod viewer;
 
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 
 pub use self::{
     explain::Decided,
+    repositories::{RepositoryFacts, RepositoryTarget},
     teams::{TeamFacts, TeamTarget},
     viewer::signed_in,
 };
@@ -19,8 +21,9 @@ use super::{
 };
 use crate::{
     error::{Challenge, Error, Kind, Reason, Result, What},
-    model::{Group, OwnerId, PackageId, PackageName, Role, TokenId, Visibility},
+    model::{Group, OwnerId, PackageId, PackageName, RepositoryId, Role, TokenId, Visibility},
 };
+pub(crate) use repositories::sees;
 
 /// Whose rights a revision counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,6 +48,8 @@ pub enum Subject {
     /// What a group was given and who belongs to it. No decision reads it: what is given counts for the package, who belongs
     /// to it for the users. Whoever takes the group away expects it, so that nothing of it stays behind.
     Group(Group),
+    /// A source repository: its existence, visibility and roles.
+    Repository(RepositoryId),
 }
 
 /// Where a role on a package comes from.
@@ -157,6 +162,9 @@ pub trait Acl: Send + Sync {
 
     /// The facts about an actor and a team's name (any case), fresh.
     async fn team_facts(&self, actor: Actor, organization: &str, team: &str) -> Result<TeamFacts>;
+
+    /// The facts about an actor and a source repository's name (any case), fresh.
+    async fn repository_facts(&self, actor: Actor, owner: &str, repository: &str) -> Result<RepositoryFacts>;
 
     /// The caller with what its user and credential are now.
     ///
@@ -285,6 +293,7 @@ impl Policy {
                 (facts, same && right)
             }
             Place::Team(target) => self.still_leads(&caller, target, A::NEED).await?,
+            Place::Repository(target) => self.still_on(&caller, target, A::NEED).await?,
             Place::System => (Facts::default(), operates(&caller, A::NEED)),
         };
         if !holds {

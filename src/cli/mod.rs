@@ -6,6 +6,7 @@ mod explain;
 mod fsck;
 mod gc;
 mod policy;
+mod repositories;
 mod scrub;
 mod serve;
 mod teams;
@@ -50,6 +51,12 @@ enum Top {
     /// in a team has its roles, and those of all teams above it.
     #[command(subcommand)]
     Team(teams::Team),
+    /// Record source repositories: what packages link to, and who has which role on them
+    ///
+    /// The source itself is elsewhere. A role on a repository is given to users and to teams of its owner
+    /// (`packhouse repo grant acme/app team:acme/core write`).
+    #[command(subcommand)]
+    Repo(repositories::Repo),
     /// Settings of a user or an organization as an owner of packages
     #[command(subcommand)]
     Owner(Owner),
@@ -374,6 +381,7 @@ pub fn main() -> ExitCode {
         Top::User(command) => admin::user(command),
         Top::Org(command) => admin::org(command),
         Top::Team(command) => teams::main(command),
+        Top::Repo(command) => repositories::main(command),
         Top::Explain(options) => explain::explain(options),
         Top::Owner(command) => admin::owner(command),
         Top::Token(command) => tokens::main(command),

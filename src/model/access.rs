@@ -63,10 +63,49 @@ words! {
 }
 
 words! {
-    /// Who may read a package without a role on it.
-    Visibility, What::Request, "public, private" {
+    /// What somebody may do with a source repository; each includes those before it.
+    RepositoryRole, What::Request, "read, triage, write, maintain, admin" {
+        /// See it.
+        Read = "read" = 1,
+        /// The same here; kept apart for those who keep it apart.
+        Triage = "triage" = 2,
+        /// Link packages to it, publish packages that name it.
+        Write = "write" = 3,
+        /// The same here.
+        Maintain = "maintain" = 4,
+        /// Change it, give roles on it.
+        Admin = "admin" = 5,
+    }
+}
+
+impl RepositoryRole {
+    /// What it comes to on a package that inherits from the repository.
+    pub fn on_packages(self) -> Role {
+        match self {
+            Self::Read | Self::Triage => Role::Read,
+            Self::Write | Self::Maintain => Role::Write,
+            Self::Admin => Role::Admin,
+        }
+    }
+}
+
+impl From<Role> for RepositoryRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Read => Self::Read,
+            Role::Write => Self::Write,
+            Role::Admin => Self::Admin,
+        }
+    }
+}
+
+words! {
+    /// Who may read a package, or see a source repository, without a role on it.
+    Visibility, What::Request, "public, internal, private" {
         /// Nobody.
         Private = "private" = 1,
+        /// The members of the organization that owns it.
+        Internal = "internal" = 2,
         /// Everybody, unless the owner or the installation turns anonymous reading off.
         Public = "public" = 3,
     }

@@ -52,6 +52,10 @@ id64! {
     TeamId
 }
 id64! {
+    /// A source repository: what packages link to.
+    RepositoryId
+}
+id64! {
     /// A token, whatever its kind; names it in listings and for revocation, and is no secret.
     TokenId
 }

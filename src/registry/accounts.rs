@@ -9,15 +9,15 @@ pub(crate) use members::{member, membership};
 use super::{
     Registry, events,
     records::{
-        AccountKind, AccountRecord, MemberRecord, PackageRecord, RoleRecord, TokenRecord, decode_password,
-        encode_password,
+        AccountKind, AccountRecord, MemberRecord, PackageRecord, RepositoryRecord, RoleRecord, TokenRecord,
+        decode_password, encode_password,
     },
     revisions::{self, Outcome},
 };
 use crate::{
     auth::{Grant, ManageOwner, Operate, Secret, Subject},
     error::{Error, Kind, Reason, Result, What},
-    model::{Ecosystem, Group, OwnerId, OwnerName},
+    model::{Collaborator, Ecosystem, Group, OwnerId, OwnerName},
     store::{Batch, Key, MetadataRead, Prefix},
 };
 
@@ -221,7 +221,7 @@ impl Registry {
     /// inherits nothing.
     ///
     /// # Errors
-    /// Forbidden while it owns packages, or is the last owner of an organization.
+    /// Forbidden while it owns packages or source repositories, or is the last owner of an organization.
     pub async fn remove_account(&self, grant: &Grant<Operate>, name: &str, kind: AccountKind) -> Result<()> {
         let mut under = self.under(grant);
         loop {
@@ -234,6 +234,7 @@ impl Registry {
             })?;
             let mut batch = Batch::new();
             self.expect_no_packages(&mut batch, &account).await?;
+            self.expect_no_repositories(&mut batch, &account).await?;
             self.leave_everything(&mut batch, &account).await?;
             batch.replace(Some(&account), None);
             batch.delete(AccountRecord::password_key(account.id));
@@ -279,6 +280,19 @@ impl Registry {
         Ok(())
     }
 
+    async fn expect_no_repositories(&self, batch: &mut Batch, account: &AccountRecord) -> Result<()> {
+        let names = RepositoryRecord::names(account.id);
+        if self.meta.any(&names).await? {
+            let text = format!(
+                "{0} owns source repositories (packhouse repo list {0}); delete or transfer them first",
+                account.name
+            );
+            return Err(Error::new(Kind::Forbidden(Reason::InUse), text));
+        }
+        batch.expect_prefix(names.clone(), Prefix::Empty, names);
+        Ok(())
+    }
+
     /// Ends an account's tokens, memberships, members, teams and roles.
     async fn leave_everything(&self, batch: &mut Batch, account: &AccountRecord) -> Result<()> {
         let view = self.meta.as_ref();
@@ -316,6 +330,7 @@ impl Registry {
                 revisions::bump(batch, Subject::Credential(id));
             }
         }
+        self.end_roles_of(batch, Collaborator::User(account.id), None).await?;
         self.take_roles(batch, &RoleRecord::of_user(account.id), account.id).await
     }
 

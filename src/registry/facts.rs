@@ -14,12 +14,12 @@ use super::{
     groups::Groups,
     packages,
     records::{AccountKind, AccountRecord, Membership, PackageRecord, State},
-    revisions, teams, tokens,
+    repositories, revisions, teams, tokens,
 };
 use crate::{
     auth::{
         self, Acl, Actor, Caller, Credential, Facts, Given, Identities, Identity, Keyring, OwnerTarget,
-        Revision, Rule, Subject, TeamFacts, TeamTarget, TokenHash,
+        RepositoryFacts, Revision, Rule, Subject, TeamFacts, TeamTarget, TokenHash,
     },
     error::Result,
     model::{OwnerId, PackageId, PackageName, Role, TokenId},
@@ -303,6 +303,20 @@ impl Acl for Directory {
             name: team.name.to_ascii_lowercase(),
         });
         Ok(TeamFacts { facts, team, belongs: standing.belongs, role })
+    }
+
+    async fn repository_facts(&self, actor: Actor, owner: &str, repository: &str) -> Result<RepositoryFacts> {
+        let view = self.meta.snapshot()?;
+        let view = view.as_ref();
+        let mut facts = self.load_facts(view, actor, owner, Which::Owner).await?;
+        let Some(account) = accounts::by_name(view, owner).await? else {
+            return Ok(RepositoryFacts { facts, ..RepositoryFacts::default() });
+        };
+        let Some(found) = repositories::by_name(view, account.id, repository).await? else {
+            return Ok(RepositoryFacts { facts, ..RepositoryFacts::default() });
+        };
+        facts.revisions.push(one(view, Subject::Repository(found.id)).await?);
+        repositories::known(view, actor, &account, &found, facts).await
     }
 
     async fn recheck(&self, caller: &Caller) -> Result<Caller> {

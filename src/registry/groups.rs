@@ -29,6 +29,16 @@ impl<'a> Groups<'a> {
         Self { view, user, any: None, member_of: HashMap::new(), teams: HashMap::new() }
     }
 
+    /// Where they are read.
+    pub(crate) fn view(&self) -> &'a dyn MetadataRead {
+        self.view
+    }
+
+    /// Whose they are.
+    pub(crate) fn user(&self) -> OwnerId {
+        self.user
+    }
+
     /// The organizations it is a member of.
     pub(crate) async fn organizations(&self) -> Result<Vec<OwnerId>> {
         let entries = accounts::walk(self.view, &MemberRecord::of_user(self.user)).await?;

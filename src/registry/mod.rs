@@ -27,6 +27,7 @@ mod purge;
 pub mod records;
 mod referrers;
 mod removal;
+pub mod repositories;
 mod restore;
 pub mod retention;
 pub(crate) mod revisions;

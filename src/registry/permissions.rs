@@ -109,7 +109,13 @@ pub(crate) async fn shown(view: &dyn MetadataRead, group: Group) -> Result<Strin
 
 impl Registry {
     /// Makes a package public or private.
+    ///
+    /// # Errors
+    /// Unsupported for what only source repositories can be in this version.
     pub async fn set_visibility(&self, grant: &Grant<Manage>, visibility: Visibility) -> Result<()> {
+        if visibility == Visibility::Internal {
+            return Err(Error::new(Kind::Unsupported, "packages are public or private in this version"));
+        }
         let mut under = self.under(grant);
         loop {
             let old = self.package(grant.target()).await?;
@@ -237,7 +243,7 @@ impl Registry {
         }
     }
 
-    async fn organization_named(&self, name: &str) -> Result<AccountRecord> {
+    pub(crate) async fn organization_named(&self, name: &str) -> Result<AccountRecord> {
         let account = accounts::by_name(self.meta.as_ref(), name).await?;
         account
             .filter(|account| account.kind == AccountKind::Organization)

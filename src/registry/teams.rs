@@ -14,7 +14,7 @@ use super::{
 use crate::{
     auth::{Grant, ManageOwner, ManageTeam, Subject},
     error::{Error, Kind, Reason, Result, What},
-    model::{Group, OwnerId, PackageId, Role, TeamId, TeamName},
+    model::{Collaborator, Group, OwnerId, PackageId, Role, TeamId, TeamName},
     store::{Batch, MetadataRead, Prefix, Record},
 };
 
@@ -416,6 +416,7 @@ impl Registry {
 
     async fn end_team(&self, batch: &mut Batch, team: &TeamRecord) -> Result<()> {
         self.end_group(batch, Group::Team(team.id)).await?;
+        self.end_roles_of(batch, Collaborator::Team(team.id), None).await?;
         for (_, bytes) in accounts::walk(self.meta.as_ref(), &TeamMemberRecord::of(team.id)).await? {
             let old = TeamMemberRecord::decode(&bytes)?;
             batch.replace(Some(&old), None);

@@ -93,6 +93,7 @@ impl Desk<'_> {
             Command::Policy(command) => self.policy(command).await,
             Command::Org(command) => self.org(command).await,
             Command::Team(command) => self.team(command).await,
+            Command::Repo(command) => self.repo(command).await,
             Command::PackageRoles { package } => self.package_roles(&package).await,
             Command::Explain(asked) => self.explain(asked).await,
         }

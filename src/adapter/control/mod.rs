@@ -12,6 +12,7 @@ mod fsck;
 mod gc;
 mod layout;
 mod policy;
+mod repositories;
 mod scrub;
 mod teams;
 mod tokens;
@@ -31,6 +32,7 @@ pub use execute::execute;
 pub use explain::{Act, Explain};
 pub use gc::Gc;
 pub use policy::{PolicyCommand, Wanted};
+pub use repositories::RepoCommand;
 pub use teams::{OrgCommand, TeamCommand};
 pub use tokens::{AskedLimits, TokenCommand};
 pub use versions::VersionCommand;
@@ -181,6 +183,8 @@ pub enum Command {
     Org(OrgCommand),
     /// Adds, fills, nests, lists and removes teams.
     Team(TeamCommand),
+    /// Adds, describes, hands over, lists and removes source repositories.
+    Repo(RepoCommand),
     /// Lists the roles given on a package.
     PackageRoles {
         /// Which.

@@ -23,7 +23,7 @@ fn code(kind: Kind) -> &'static str {
         Kind::NotFound(_) => "NAME_UNKNOWN",
         Kind::Unauthenticated(_) => "UNAUTHORIZED",
         Kind::Forbidden(_) => "DENIED",
-        Kind::Invalid(What::Name | What::Package | What::Owner) => "NAME_INVALID",
+        Kind::Invalid(What::Name | What::Package | What::Owner | What::Repository) => "NAME_INVALID",
         Kind::Invalid(What::Tag) => "TAG_INVALID",
         Kind::Invalid(What::Digest) => "DIGEST_INVALID",
         Kind::Invalid(What::Size) => "SIZE_INVALID",

@@ -4,7 +4,7 @@ use super::{blank, by_id, by_name, create, taken, walk};
 use crate::{
     auth::{Grant, ManageOwner, Operate, Subject},
     error::{Error, Kind, Reason, Result, What},
-    model::{OwnerId, OwnerName, Role},
+    model::{Collaborator, OwnerId, OwnerName, Role},
     registry::{
         Registry, events,
         records::{AccountKind, AccountRecord, MemberRecord, Membership, RoleRecord},
@@ -82,7 +82,7 @@ impl Registry {
     }
 
     /// Makes a user a member or an owner of an organization, or neither. Who leaves loses its teams and the roles on its
-    /// packages.
+    /// packages and repositories.
     ///
     /// # Errors
     /// Forbidden when it would leave the organization without an owner.
@@ -119,6 +119,8 @@ impl Registry {
                 revisions::expect(&mut batch, &known);
                 self.take_roles(&mut batch, &RoleRecord::of_user_at(user.id, organization.id), user.id)
                     .await?;
+                let who = Collaborator::User(user.id);
+                self.end_roles_of(&mut batch, who, Some(organization.id)).await?;
                 self.leave_teams(&mut batch, user.id, organization.id).await?;
             }
             revisions::bump(&mut batch, Subject::Owner(organization.id));

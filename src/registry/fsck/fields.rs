@@ -1,6 +1,6 @@
 //! Reading the fields of a key, each of fixed length or ended by a NUL.
 
-use crate::model::{Digest, Group, OwnerId, PackageId, Timestamp, TokenId, UploadId};
+use crate::model::{Collaborator, Digest, Group, OwnerId, PackageId, Timestamp, TokenId, UploadId};
 
 /// What of a key is not read yet.
 #[derive(Clone, Copy)]
@@ -35,6 +35,10 @@ impl<'a> Fields<'a> {
 
     pub(super) fn group(&mut self) -> Option<Group> {
         self.array().and_then(Group::from_bytes)
+    }
+
+    pub(super) fn collaborator(&mut self) -> Option<Collaborator> {
+        self.array().and_then(Collaborator::from_bytes)
     }
 
     pub(super) fn time(&mut self) -> Option<Timestamp> {

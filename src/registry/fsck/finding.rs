@@ -113,6 +113,8 @@ codes! {
     TeamStray = "team-stray", Inconsistency;
     /// Teams are in one another in a circle, or across organizations.
     TeamTree = "team-tree", Inconsistency;
+    /// A record names a source repository that is not there.
+    RepositoryMissing = "repository-missing", Inconsistency;
     /// A package without a manifest is listed, or one with manifests is not.
     PackageState = "package-state", Inconsistency;
     /// An upload session claims bytes that are not there.

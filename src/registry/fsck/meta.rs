@@ -32,8 +32,9 @@ impl Check<'_> {
     async fn kept(&mut self, tag: u8, key: &Key, value: &Bytes, mut f: Fields<'_>) -> Result<Option<()>> {
         let shape = match tag {
             tag::OWNER | tag::PACKAGE | tag::TOKEN | tag::PASSWORD | tag::TEAM => f.skip(8),
+            tag::REPOSITORY | tag::README => f.skip(8),
             tag::MEMBER | tag::ROLE | tag::UPLOAD | tag::TEAM_MEMBER => f.skip(16),
-            tag::GROUP_ROLE => f.skip(8 + 9),
+            tag::GROUP_ROLE | tag::REPOSITORY_ROLE => f.skip(8 + 9),
             tag::PIN => f.skip(16),
             tag::POLICY => f.skip(9),
             tag::SIGNING_KEY => f.skip(4),
@@ -54,6 +55,9 @@ impl Check<'_> {
             tag::TEAM => self.team(key, value).await?,
             tag::TEAM_MEMBER => self.team_member(key, value).await?,
             tag::GROUP_ROLE => self.group_role(key, value).await?,
+            tag::REPOSITORY | tag::README | tag::REPOSITORY_ROLE => {
+                self.on_repositories(tag, key, value).await?
+            }
             tag::TOKEN => self.token(key, value).await?,
             tag::UPLOAD => self.upload(key, value).await?,
             tag::POLICY => self.policy(key, value).await?,
@@ -111,6 +115,9 @@ impl Check<'_> {
             }
             tag::TEAM_NAME | tag::TEAM_BELOW | tag::TEAM_MEMBER_OF | tag::GROUP_ROLE_OF => {
                 return self.team_entry(tag, key, value, f).await;
+            }
+            tag::REPOSITORY_NAME | tag::REPOSITORY_PLACE | tag::REPOSITORY_ROLE_OF => {
+                return self.repository_entry(tag, key, value, f).await;
             }
             tag::TOKEN_HASH | tag::TOKEN_OF => {
                 let Some(id) = f.token() else { return Ok(None) };

@@ -20,6 +20,7 @@ mod manifests;
 mod meta;
 mod people;
 mod queue;
+mod repositories;
 mod stored;
 mod teams;
 #[cfg(test)]

@@ -16,11 +16,11 @@ use crate::{
 
 impl Check<'_> {
     /// Whether an account is there. One that cannot be read is, and is a finding of its own; so with teams.
-    async fn account_exists(&self, id: OwnerId) -> Result<bool> {
+    pub(super) async fn account_exists(&self, id: OwnerId) -> Result<bool> {
         Ok(self.view.get(&AccountRecord::key_of(id)).await?.is_some())
     }
 
-    async fn team_exists(&self, id: TeamId) -> Result<bool> {
+    pub(super) async fn team_exists(&self, id: TeamId) -> Result<bool> {
         Ok(self.view.get(&TeamRecord::key_of(id)).await?.is_some())
     }
 

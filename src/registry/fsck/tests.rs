@@ -1,6 +1,7 @@
 //! Every kind of damage, planted one at a time: found, found alone, and gone after a repair where one is safe.
 
 mod random;
+mod repositories;
 pub(in crate::registry) mod world;
 
 use super::*;

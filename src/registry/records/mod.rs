@@ -14,6 +14,9 @@
 //! | meta | `e` team | [`TeamRecord`]; `E` organization, name, team and `f` parent, team: index |
 //! | meta | `x` team, user | [`TeamMemberRecord`]; `X` user, organization, team: index |
 //! | meta | `a` package, group | [`GroupRoleRecord`]; `A` group, path, package: index |
+//! | meta | `R` repository | [`RepositoryRecord`]; `d` owner, name, repository and `v` owner, place, repository: index |
+//! | meta | `V` repository | [`ReadmeRecord`] |
+//! | meta | `c` repository, collaborator | [`RepositoryRoleRecord`]; `C` collaborator, owner, repository: index |
 //! | meta | `t` token | [`TokenRecord`]; `i` hash, token and `T` user, kind, time, token: index |
 //! | meta | `k` number | a signing key |
 //! | meta | `r` kind, id | a revision of rights |
@@ -49,6 +52,7 @@ mod manifest;
 mod package;
 pub(crate) mod pin;
 mod policy;
+mod repository;
 mod revision;
 mod role;
 mod team;
@@ -64,6 +68,7 @@ pub use deleted::{DeletedTag, Due};
 pub use manifest::{ManifestRecord, TagRecord, Target};
 pub use package::{PackageRecord, State};
 pub use policy::{PolicyOf, PolicyRecord, Retention};
+pub use repository::{ReadmeRecord, RepositoryRecord, RepositoryRoleRecord};
 pub(crate) use revision::{is_revision, revision_key};
 pub use role::RoleRecord;
 pub use team::{GroupRoleRecord, TeamMemberRecord, TeamRecord};
@@ -102,6 +107,12 @@ pub(crate) mod tag {
     pub(crate) const TEAM_MEMBER_OF: u8 = b'X';
     pub(crate) const GROUP_ROLE: u8 = b'a';
     pub(crate) const GROUP_ROLE_OF: u8 = b'A';
+    pub(crate) const REPOSITORY: u8 = b'R';
+    pub(crate) const REPOSITORY_NAME: u8 = b'd';
+    pub(crate) const REPOSITORY_PLACE: u8 = b'v';
+    pub(crate) const README: u8 = b'V';
+    pub(crate) const REPOSITORY_ROLE: u8 = b'c';
+    pub(crate) const REPOSITORY_ROLE_OF: u8 = b'C';
     pub(crate) const TOKEN: u8 = b't';
     pub(crate) const TOKEN_OF: u8 = b'T';
     pub(crate) const TOKEN_HASH: u8 = b'i';

@@ -14,6 +14,7 @@ pub(crate) fn revision_key(of: Subject) -> Key {
         Subject::Package(id) => key(4).with(&id.bytes()),
         Subject::RolesAt { user, owner } => key(5).with(&user.bytes()).with(&owner.bytes()),
         Subject::Group(group) => key(6).with(&group.bytes()),
+        Subject::Repository(id) => key(7).with(&id.bytes()),
     }
 }
 
@@ -25,7 +26,7 @@ pub(crate) fn is_revision(key: &Key) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Group, OwnerId, PackageId, TeamId, TokenId};
+    use crate::model::{Group, OwnerId, PackageId, RepositoryId, TeamId, TokenId};
 
     #[test]
     fn the_keys_are_these_bytes() {
@@ -34,6 +35,7 @@ mod tests {
             (Subject::Principal(OwnerId(7)), 2),
             (Subject::Credential(TokenId(7)), 3),
             (Subject::Package(PackageId(7)), 4),
+            (Subject::Repository(RepositoryId(7)), 7),
         ] {
             let key = revision_key(subject);
             assert_eq!(key.bytes, [b'r', kind, 0, 0, 0, 0, 0, 0, 0, 7]);

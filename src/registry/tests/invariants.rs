@@ -7,11 +7,13 @@ use bytes::Bytes;
 
 use super::bench::Stored;
 use crate::{
-    model::{Digest, Group, Hasher, OwnerId, PackageId, PhysicalKey, Tag, TeamId},
+    model::{
+        Collaborator, Digest, Group, Hasher, OwnerId, PackageId, PhysicalKey, RepositoryId, Tag, TeamId,
+    },
     registry::records::{
         AccountRecord, BlobRecord, DeletedTag, GroupRoleRecord, Held, Location, ManifestRecord, MemberRecord,
-        PackageRecord, PolicyOf, PolicyRecord, RoleRecord, State, TagRecord, TeamMemberRecord, TeamRecord,
-        TokenRecord, UploadRecord,
+        PackageRecord, PolicyOf, PolicyRecord, ReadmeRecord, RepositoryRecord, RepositoryRoleRecord,
+        RoleRecord, State, TagRecord, TeamMemberRecord, TeamRecord, TokenRecord, UploadRecord,
     },
     store::{Key, Record, Space},
 };
@@ -25,6 +27,9 @@ struct Parts {
     members: BTreeSet<(OwnerId, OwnerId)>,
     teams: BTreeMap<TeamId, TeamRecord>,
     team_members: Vec<TeamMemberRecord>,
+    repositories: BTreeMap<RepositoryId, RepositoryRecord>,
+    repository_roles: Vec<RepositoryRoleRecord>,
+    readmes: Vec<RepositoryId>,
     group_roles: Vec<GroupRoleRecord>,
     policies: Vec<PolicyRecord>,
     uploads: Vec<UploadRecord>,
@@ -131,6 +136,18 @@ impl Parts {
                 let role = self.record(key, GroupRoleRecord::decode(value).unwrap());
                 self.group_roles.push(role);
             }
+            b'R' => {
+                let repository = self.record(key, RepositoryRecord::decode(value).unwrap());
+                self.repositories.insert(repository.id, repository);
+            }
+            b'V' => {
+                let readme = self.record(key, ReadmeRecord::decode(value).unwrap());
+                self.readmes.push(readme.repository);
+            }
+            b'c' => {
+                let role = self.record(key, RepositoryRoleRecord::decode(value).unwrap());
+                self.repository_roles.push(role);
+            }
             b't' => drop(self.record(key, TokenRecord::decode(value).unwrap())),
             b'u' => {
                 let upload = self.record(key, UploadRecord::decode_at(key, value).unwrap());
@@ -141,7 +158,7 @@ impl Parts {
                 self.policies.push(policy);
             }
             b'O' | b'M' | b'n' | b'N' | b'P' | b'l' | b'G' | b'h' | b'T' | b'U' | b'i' | b'q' | b'E'
-            | b'f' | b'X' | b'A' => self.entry(key),
+            | b'f' | b'X' | b'A' | b'd' | b'v' | b'C' => self.entry(key),
             b'b' => assert_eq!((bytes_of(key), value.len()), (17, 8), "a pin says until when"),
             b'w' | b'k' | b'r' | b's' => {}
             other => panic!("meta {}", other as char),
@@ -249,6 +266,7 @@ fn accounts_and_packages(parts: &Parts) {
         );
     }
     teams(parts);
+    repositories(parts);
     for policy in &parts.policies {
         let there = match policy.of {
             PolicyOf::Owner(owner) => parts.accounts.contains(&owner),
@@ -289,6 +307,23 @@ fn teams(parts: &Parts) {
             Group::Organization(id) => assert!(parts.accounts.contains(&id), "{role:?}"),
         }
     }
+}
+
+fn repositories(parts: &Parts) {
+    let mut names = BTreeSet::new();
+    for repository in parts.repositories.values() {
+        assert!(parts.accounts.contains(&repository.owner), "{repository:?} is of nobody");
+        let name = (repository.owner, repository.name.to_ascii_lowercase());
+        assert!(names.insert(name), "two repositories named {}", repository.name);
+    }
+    for role in &parts.repository_roles {
+        assert_eq!(parts.repositories[&role.repository].owner, role.owner, "{role:?}");
+        match role.of {
+            Collaborator::User(user) => assert!(parts.accounts.contains(&user), "{role:?}"),
+            Collaborator::Team(team) => assert_eq!(parts.teams[&team].organization, role.owner),
+        }
+    }
+    assert!(parts.readmes.iter().all(|of| parts.repositories.contains_key(of)));
 }
 
 fn blobs(parts: &Parts, stored: &Stored) {

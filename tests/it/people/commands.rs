@@ -14,13 +14,13 @@ use tokio::{
 
 use super::{World, basic, headers};
 
-async fn run(world: &World, command: Command) -> Outcome {
+pub(super) async fn run(world: &World, command: Command) -> Outcome {
     // Nothing it says before its outcome is waited for.
     let (feed, _) = tokio::sync::mpsc::channel(1);
     control::execute(&world.registry, command, feed).await
 }
 
-async fn done(world: &World, command: Command) -> Answer {
+pub(super) async fn done(world: &World, command: Command) -> Answer {
     run(world, command).await.unwrap()
 }
 
@@ -28,7 +28,7 @@ fn user_add(name: &str, password: Option<&str>) -> Command {
     Command::UserAdd { name: name.into(), admin: false, password: password.map(str::to_owned) }
 }
 
-fn rows(answer: &Answer) -> Vec<Vec<String>> {
+pub(super) fn rows(answer: &Answer) -> Vec<Vec<String>> {
     answer.table.as_ref().unwrap().1.clone()
 }
 

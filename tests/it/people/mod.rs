@@ -9,6 +9,7 @@ mod first_push;
 mod limits;
 mod listing;
 mod oracle;
+mod repositories;
 mod rights;
 mod teams;
 mod tokens;

@@ -2,6 +2,7 @@
 //! no type with the policy; it knows names, sets and loops.
 
 mod groups;
+mod repositories;
 mod rules;
 mod small;
 
@@ -37,6 +38,7 @@ enum Op {
     Anonymous(usize, bool),
     Expire,
     Group(groups::Op),
+    Repository(repositories::Op),
 }
 
 /// Limits of a token to be made: packages, owners, actions, by their places in the lists.
@@ -61,6 +63,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..5usize, any::<bool>()).prop_map(|(o, a)| Op::Anonymous(o, a)),
         1 => Just(Op::Expire),
         8 => groups::op().prop_map(Op::Group),
+        8 => repositories::op().prop_map(Op::Repository),
     ]
 }
 
@@ -171,6 +174,7 @@ impl Both {
                 self.oracle.group_roles.retain(|(on, _), _| packages.contains_key(on));
             }
             Op::Group(op) => self.group(op).await,
+            Op::Repository(op) => self.repository(op).await,
         }
     }
 
@@ -193,6 +197,7 @@ impl Both {
                 if oracle.members.remove(&key).is_some() {
                     oracle.roles.retain(|(path, who), _| owner_of(path) != org || who != user);
                     oracle.team_members.retain(|(of, _, who)| of != org || who != user);
+                    oracle.leave_repositories(org, user);
                 }
             }
         }
@@ -251,6 +256,7 @@ impl Both {
             })
             .collect();
         let anonymous = world.anonymous();
+        self.compare_repositories(&anonymous, None).await;
         for path in PATHS {
             self.ask(&anonymous, None, None, path).await;
             let bound = Caller { bound: Some(access.clone().into()), ..anonymous.clone() };
@@ -263,6 +269,7 @@ impl Both {
                 continue;
             }
             let caller = caller.unwrap();
+            self.compare_repositories(&caller, Some(token)).await;
             let issued = world.registry.authenticator().issue(&caller, access.clone()).await.unwrap();
             let bound = world.who(&format!("Bearer {}", issued.token.reveal())).await.unwrap();
             for path in PATHS {

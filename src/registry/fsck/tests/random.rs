@@ -45,6 +45,7 @@ enum Step {
     InTeam(u8, bool),
     /// A team, or the organization.
     GroupRole(u8, bool),
+    Repository(super::repositories::Step),
     Visibility(bool),
     RestoreManifest(u8),
     RestoreTag(u8),
@@ -75,6 +76,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0u8..3).prop_map(Step::EndTeam),
         2 => (0u8..3, any::<bool>()).prop_map(|(team, is)| Step::InTeam(team, is)),
         2 => (0u8..4, any::<bool>()).prop_map(|(group, given)| Step::GroupRole(group, given)),
+        6 => super::repositories::steps().prop_map(Step::Repository),
         1 => any::<bool>().prop_map(Step::Visibility),
         2 => (0u8..6).prop_map(Step::RestoreManifest),
         2 => (0u8..4).prop_map(Step::RestoreTag),
@@ -162,6 +164,7 @@ impl Player {
                 registry.set_visibility(&self.may(app).await?, visibility).await?;
             }
             Step::Later(seconds) => self.later(*seconds).await?,
+            Step::Repository(step) => super::repositories::take(&registry, &self.operator(), step).await?,
             Step::Base(_) | Step::Team(..) | Step::EndTeam(_) | Step::InTeam(..) | Step::GroupRole(..) => {
                 self.people(step).await?;
             }

@@ -166,6 +166,7 @@ impl World {
         let manage = self.registry().policy().authorize(&operator, &name()).await.unwrap();
         self.registry().set_role(&manage, "bob", Some(Role::Write)).await.unwrap();
         self.teams(&manage).await;
+        super::repositories::fill(self.registry()).await;
         let grant = self.grant().await;
         self.upload = self.registry().begin_upload(&grant, None).await.unwrap();
         self.registry().append(&grant, self.upload, chunk(&sample(30_000, 3))).await.unwrap();

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{Both, ORGS, PATHS, USERS, owner_of};
 
-const TEAMS: [&str; 3] = ["core", "Web", "ops"];
+pub(super) const TEAMS: [&str; 3] = ["core", "Web", "ops"];
 
 #[derive(Debug, Clone)]
 pub(super) enum Op {
@@ -97,6 +97,7 @@ impl Both {
             oracle.team_members.retain(|(o, t, _)| (o.as_str(), t.as_str()) != (org, team));
             let group = format!("team:{org}/{team}");
             oracle.group_roles.retain(|(_, of), _| *of != group);
+            oracle.leave_repositories(org, &group);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ORGS, USERS};
+use super::{ORGS, USERS, repositories::Repository};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Says {
@@ -33,6 +33,7 @@ pub(super) struct Oracle {
     pub(super) team_members: BTreeSet<(String, String, String)>,
     /// (package, `team:acme/core` or `org:acme`) → 1 read, 2 write, 3 admin
     pub(super) group_roles: BTreeMap<(String, String), u8>,
+    pub(super) repositories: BTreeMap<String, Repository>,
 }
 
 #[derive(Debug)]
@@ -61,7 +62,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    fn reach(&self, owner: &str, package: Option<u32>) -> bool {
+    pub(super) fn reach(&self, owner: &str, package: Option<u32>) -> bool {
         if self.packages.is_empty() && self.owners.is_empty() {
             return true;
         }
@@ -69,7 +70,7 @@ impl Limits {
         owned || package.is_some_and(|package| self.packages.contains(&package))
     }
 
-    fn include(&self, action: &str) -> bool {
+    pub(super) fn include(&self, action: &str) -> bool {
         let verb = if action == "publish" { "push" } else { action };
         self.actions.is_empty() || self.actions.contains(&verb)
     }
@@ -124,7 +125,7 @@ impl Oracle {
         role
     }
 
-    fn rules(&self, user: &str, owner: &str) -> bool {
+    pub(super) fn rules(&self, user: &str, owner: &str) -> bool {
         user == owner || self.members.get(&(owner.to_owned(), user.to_owned())) == Some(&true)
     }
 
