@@ -31,7 +31,7 @@ pub use policy::{
 pub(crate) use token::random_text;
 pub use token::{TokenHash, TokenKind, TokenSecret};
 
-use crate::model::Timestamp;
+use crate::model::{Stamp, Timestamp};
 
 /// Proof that one caller may do `A` to one target, and the address of that target. Doors of the registry take their
 /// address from it and from nowhere else.
@@ -48,13 +48,14 @@ use crate::model::Timestamp;
 /// ```
 /// ```compile_fail
 /// use packhouse::auth::{Caller, Grant, PackageTarget, Pull};
-/// fn forge(caller: Caller, target: PackageTarget) -> Grant<Pull> { Grant { caller, target, revisions: vec![] } }
+/// fn forge(caller: Caller, target: PackageTarget) -> Grant<Pull> { Grant { caller, target, revisions: vec![], stamp: None } }
 /// ```
 #[derive(Debug)]
 pub struct Grant<A: Action> {
     caller: Caller,
     target: A::Target,
     revisions: Vec<Revision>,
+    stamp: Option<Stamp>,
 }
 
 impl<A: Action> Grant<A> {
@@ -76,5 +77,10 @@ impl<A: Action> Grant<A> {
     /// The revisions of rights it was decided at; a batch written under it expects them.
     pub fn revisions(&self) -> &[Revision] {
         &self.revisions
+    }
+
+    /// What the key space stood at before these were read.
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.stamp
     }
 }

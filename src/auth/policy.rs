@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     error::{Challenge, Error, Kind, Reason, Result, What},
-    model::{Group, OwnerId, PackageId, PackageName, RepositoryId, Role, TokenId, Visibility},
+    model::{Group, OwnerId, PackageId, PackageName, RepositoryId, Role, Stamp, TokenId, Visibility},
 };
 pub(crate) use repositories::sees;
 
@@ -145,6 +145,8 @@ pub struct Facts {
     pub anonymous_reads: bool,
     /// The revisions these facts were read at.
     pub revisions: Vec<Revision>,
+    /// What the key space stood at before they were read, where that is known.
+    pub stamp: Option<Stamp>,
 }
 
 /// Where facts come from. The registry implements it; tests have a dull, slow one of their own.
@@ -347,7 +349,8 @@ impl Policy {
         A: Action<Target = System>,
     {
         if operates(caller, A::NEED) {
-            return Ok(Grant { caller: caller.clone(), target: System, revisions: caller.revisions.clone() });
+            let (revisions, stamp) = (caller.revisions.clone(), None);
+            return Ok(Grant { caller: caller.clone(), target: System, revisions, stamp });
         }
         Err(refuse(caller, &Facts::default(), A::NEED, true, caller.administrator))
     }
@@ -398,7 +401,7 @@ fn to_publish(caller: &Caller, name: &PackageName, facts: Facts) -> Result<Publi
 fn grant<A: Action>(caller: &Caller, target: A::Target, facts: Facts) -> Grant<A> {
     let mut revisions = facts.revisions;
     revisions.extend_from_slice(&caller.revisions);
-    Grant { caller: caller.clone(), target, revisions }
+    Grant { caller: caller.clone(), target, revisions, stamp: facts.stamp }
 }
 
 /// Whether role and credential allow this to the package; the bearer token's access list is not asked.

@@ -10,6 +10,7 @@ pub mod number;
 pub mod pattern;
 pub mod reference;
 pub mod repository;
+pub mod stamp;
 pub mod time;
 
 pub use access::{Group, RepositoryRole, Role, Scope, Scopes, Visibility};
@@ -22,4 +23,5 @@ pub use number::Numbered;
 pub use pattern::{TagPattern, TagPatterns};
 pub use reference::{Reference, Tag};
 pub use repository::{Collaborator, RepositoryName};
+pub use stamp::Stamp;
 pub use time::Timestamp;

@@ -96,6 +96,7 @@ impl Registry {
             let number = number.ok_or_else(|| Error::internal("an event's key has no number"))?;
             events.push((number, read(&value)?));
         }
+        self.still(grant).await?;
         Ok(events)
     }
 }

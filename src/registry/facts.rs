@@ -96,6 +96,7 @@ impl Directory {
             anonymous_reads: self.anonymous_reads && owner.anonymous_reads,
             owner: Some(OwnerTarget { id: owner.id, name: owner.folded() }),
             revisions: revisions::read(view, &subjects).await?,
+            stamp: None,
         })
     }
 
@@ -257,13 +258,16 @@ pub(crate) fn roles(
 impl Acl for Directory {
     async fn package_facts(&self, actor: Actor, name: &PackageName) -> Result<Facts> {
         let key = (actor, name.clone());
+        // Before the revisions: whatever is committed after this moment, [`Registry::still`] asks again.
+        let stamp = self.meta.stamp();
         if let Some(known) = self.facts.get(&key)
             && revisions::hold(self.meta.as_ref(), &known.revisions).await?
         {
-            return Ok(known);
+            return Ok(Facts { stamp, ..known });
         }
         let view = self.meta.snapshot()?;
         let facts = self.load_facts(view.as_ref(), actor, name.owner(), Which::Package(name)).await?;
+        let facts = Facts { stamp, ..facts };
         if facts.package.is_some() {
             self.facts.insert(key, facts.clone());
         }

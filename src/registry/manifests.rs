@@ -51,6 +51,9 @@ impl Registry {
     }
 
     /// Finds a manifest by tag or digest.
+    ///
+    /// # Errors
+    /// Not found; [`crate::error::Kind::StaleGrant`] when the right ended meanwhile.
     pub async fn stat_manifest(&self, grant: &Grant<Pull>, reference: &Reference) -> Result<ManifestHead> {
         let package = grant.target().id;
         let mut tagged = None;
@@ -65,6 +68,7 @@ impl Registry {
             };
             let record = self.manifest_record(package, &digest).await?;
             if let Some(record) = record.filter(|record| record.deleted.is_none()) {
+                self.still(grant).await?;
                 return Ok(ManifestHead { digest, media_type: record.media_type, size: record.size });
             }
             if matches!(reference, Reference::Digest(_)) || tagged.replace(digest) == Some(digest) {
@@ -121,6 +125,7 @@ impl Registry {
         // What follows `last` need not be a tag itself: any text marks a place in the order.
         let after = after.filter(|text| !text.is_empty()).map(|text| TagRecord::key_of(package, text));
         let page = self.meta.scan(&prefix, after.as_ref(), limit).await?;
+        self.still(grant).await?;
         Ok(page.iter().filter_map(|(key, _)| TagRecord::text_in(key, &prefix)).map(str::to_owned).collect())
     }
 }

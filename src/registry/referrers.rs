@@ -63,6 +63,7 @@ impl Registry {
                     let size = referrer.annotations.len() + referrer.media_type.len() + media::MAX + 256;
                     if page.list.len() >= PAGE || (bytes + size > PAGE_BYTES && !page.list.is_empty()) {
                         page.next = cursor.map(|key| key.bytes[all.bytes.len()..].to_vec());
+                        self.still(grant).await?;
                         return Ok(page);
                     }
                     bytes += size;
@@ -71,6 +72,7 @@ impl Registry {
                 cursor = Some(key);
             }
             if last {
+                self.still(grant).await?;
                 return Ok(page);
             }
         }

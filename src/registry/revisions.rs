@@ -96,6 +96,22 @@ impl<A: Action> Under<'_, A> {
 }
 
 impl Registry {
+    /// Whether what was read under a grant may be given away: the rights must be no older than it. Somebody who was put out,
+    /// and then something new was pushed, must not get that by having asked before. Costs nothing while nothing is written.
+    ///
+    /// # Errors
+    /// [`Kind::StaleGrant`] when the right ended before, or while, this was read.
+    pub(crate) async fn still<A: Action>(&self, grant: &Grant<A>) -> Result<()> {
+        // Nothing at all was committed since before the revisions were read.
+        if grant.stamp().is_some() && grant.stamp() == self.meta.stamp() {
+            return Ok(());
+        }
+        if hold(self.meta.as_ref(), grant.revisions()).await? {
+            return Ok(());
+        }
+        self.policy.renew(grant).await.map(|_| ())
+    }
+
     /// Begins a change under a grant.
     pub(crate) fn under<'a, A: Action>(&'a self, grant: &'a Grant<A>) -> Under<'a, A> {
         Under { registry: self, grant, revisions: grant.revisions().to_vec(), attempts: 0 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result, What},
-    model::{Hasher, PhysicalKey},
+    model::{Hasher, PhysicalKey, Stamp},
 };
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -32,6 +32,7 @@ struct Keys {
     /// Shared with snapshots, copied when one of them is alive.
     map: Arc<BTreeMap<Key, Bytes>>,
     streams: HashMap<Key, u64>,
+    commits: u64,
 }
 
 impl MemoryStore {
@@ -143,8 +144,13 @@ impl MetadataStore for MemoryStore {
         // Dull on purpose: change a copy, keep it if nothing was refused.
         let mut changed = keys.clone();
         let committed = changed.apply(batch)?;
+        changed.commits += 1;
         *keys = changed;
         Ok(committed)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        Some(Stamp { opened: 0, committed: lock(&self.0).commits })
     }
 
     fn health(&self) -> Result<()> {

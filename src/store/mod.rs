@@ -35,7 +35,10 @@ pub use open::open_directory;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksOptions, RocksStore};
 
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    model::Stamp,
+};
 
 /// A part of the key space with its own shape of keys, and so its own engine options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -155,6 +158,12 @@ pub trait MetadataStore: MetadataRead {
     async fn backup(&self, into: &Path) -> Result<Arc<dyn MetadataRead>> {
         let text = format!("this metadata store cannot be copied to {}", into.display());
         Err(Error::new(Kind::Unsupported, text))
+    }
+
+    /// What the key space stands at, where the engine can tell at no cost. It is read before the keys that it is to be
+    /// compared for: while two of them are equal, no batch was committed that a read between them could have seen.
+    fn stamp(&self) -> Option<Stamp> {
+        None
     }
 
     /// Whether writes can succeed now; says why not.

@@ -13,6 +13,7 @@ mod kept;
 mod load;
 mod oci;
 mod people;
+mod properties;
 mod rest;
 mod server;
 mod support;

@@ -58,14 +58,14 @@ impl Adapter for Oci {
             Route::TokenGet(query) => token::get(cx, query).await,
             Route::TokenPost => token::post(cx, body).await,
             Route::Catalog(page) => read::catalog(cx, page).await,
-            Route::Tags(name, page) => read::tags(cx, name, page).await,
+            Route::Tags(name, page) => again(|| read::tags(cx, name, page)).await,
             Route::Referrers(name, digest, types, cursor) => {
-                read::referrers(cx, name, digest, types, cursor.as_deref()).await
+                again(|| read::referrers(cx, name, digest, types, cursor.as_deref())).await
             }
             Route::BlobGet(name, digest) => read::blob(cx, name, digest).await,
             Route::BlobHead(name, digest) => read::blob_head(cx, name, digest).await,
-            Route::ManifestGet(name, reference) => manifests::get(cx, name, reference).await,
-            Route::ManifestHead(name, reference) => manifests::head(cx, name, reference).await,
+            Route::ManifestGet(name, reference) => again(|| manifests::get(cx, name, reference)).await,
+            Route::ManifestHead(name, reference) => again(|| manifests::head(cx, name, reference)).await,
             Route::ManifestPut(name, reference, tags) => {
                 manifests::put(cx, name, reference, tags, body).await
             }
@@ -105,6 +105,18 @@ fn ping(cx: Cx<'_>) -> Result<Reply> {
         return Err(Error::new(Kind::Unauthenticated(missing), "authentication required"));
     }
     Ok(Reply::json(StatusCode::OK, &serde_json::json!({})))
+}
+
+/// Reads something. If the caller's rights change between the decision and what was read, the decision is taken once more,
+/// and whoever has none now learns it in the usual words.
+async fn again<T, F>(read: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    match read().await {
+        Err(error) if error.kind() == Kind::StaleGrant => read().await,
+        result => result,
+    }
 }
 
 /// Does something under a grant to push. If the caller's rights change between the decision and the commit, the decision

@@ -1,6 +1,9 @@
 //! One open database: typed reads over a moment of it, and the words for its failures.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use rocksdb::{ColumnFamily, DB, DBRawIterator, ErrorKind, ReadOptions, Snapshot, checkpoint::Checkpoint};
@@ -11,6 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
+    model::Stamp,
     store::{Entry, Key, Space},
 };
 
@@ -67,7 +71,13 @@ pub(super) struct Engine {
     db: DB,
     /// Of a read of the newest state: made once, for it costs as much as finding out that a key is absent.
     newest: ReadOptions,
+    /// Which opening this is, of all in this process: what was not synced before is not there after it, and the
+    /// numbers that it had are given again.
+    opened: u64,
 }
+
+/// Openings so far.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 /// Where reads look: the newest state, or that of a snapshot.
 #[derive(Clone, Copy)]
@@ -122,7 +132,12 @@ impl Engine {
     }
 
     fn of(db: DB) -> Self {
-        Self { db, newest: ReadOptions::default() }
+        Self { db, newest: ReadOptions::default(), opened: OPENED.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The last batch that readers see. RocksDB moves that number when a batch has become visible.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp { opened: self.opened, committed: self.db.latest_sequence_number() }
     }
 
     pub(super) fn db(&self) -> &DB {

@@ -35,7 +35,10 @@ use self::{
     slot::{Slot, View},
 };
 use super::{Batch, CommitError, Committed, Entry, Key, MetadataRead, MetadataStore, Space};
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    model::Stamp,
+};
 
 /// Bytes of small blobs that are still in use: RocksDB has the property, its wrapper no name for it.
 const INLINE_BYTES: &str = "rocksdb.live-blob-file-size";
@@ -159,6 +162,10 @@ impl MetadataStore for RocksStore {
             Ok(Arc::new(Copied(Arc::new(copy))) as Arc<dyn MetadataRead>)
         })
         .await
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.slot.now().map(|engine| engine.stamp())
     }
 
     fn health(&self) -> Result<()> {
