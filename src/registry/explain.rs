@@ -10,7 +10,7 @@ use super::{
     tokens,
 };
 use crate::{
-    auth::{self, Actor, Caller, Decided, Facts, Given, Grant, Limits, Operate, Rule, Verb},
+    auth::{self, Actor, Caller, Decided, Facts, Given, Grant, Limits, Manage, Operate, Pull, Rule, Verb},
     error::{Error, Kind, Reason, Result, What},
     model::{PackageName, Role, Scope, Scopes, TokenId, Visibility},
     store::MetadataRead,
@@ -57,7 +57,36 @@ impl Registry {
     /// # Errors
     /// Not found when there is no such user.
     pub async fn explain(&self, grant: &Grant<Operate>, asked: Question<'_>) -> Result<Explained> {
-        let Asker { caller, account, void } = self.asker(grant, asked).await?;
+        let anonymous = Caller::anonymous(grant.at(), Arc::clone(&grant.caller().request));
+        self.explained(anonymous, asked).await
+    }
+
+    /// The same for those who administer the package: what a user with a credential of every scope may do to it.
+    ///
+    /// # Errors
+    /// Not found when there is no such user.
+    pub async fn explain_package(&self, grant: &Grant<Manage>, user: &str, verb: Verb) -> Result<Explained> {
+        let anonymous = Caller::anonymous(grant.at(), Arc::clone(&grant.caller().request));
+        let name = &grant.target().name;
+        let (user, scopes) = (Some(user), Scopes::ALL);
+        self.explained(anonymous, Question { user, token: None, from: None, scopes, verb, name }).await
+    }
+
+    /// What the caller itself may do to a package that it may read, with the credential it uses, and its greatest role.
+    pub async fn own_permission(&self, grant: &Grant<Pull>) -> Result<(Option<Role>, Vec<Verb>)> {
+        let (mut role, mut verbs) = (None, Vec::new());
+        for verb in [Verb::Pull, Verb::Push, Verb::Delete, Verb::Manage] {
+            let decided = self.policy().decide(grant.caller(), &grant.target().name, verb).await?;
+            role = decided.facts.role;
+            if decided.refusal.is_none() {
+                verbs.push(verb);
+            }
+        }
+        Ok((role, verbs))
+    }
+
+    async fn explained(&self, anonymous: Caller, asked: Question<'_>) -> Result<Explained> {
+        let Asker { caller, account, void } = self.asker(anonymous, asked).await?;
         let asked = Question { user: account.as_ref().map(|account| account.name.as_str()), ..asked };
         let Decided { facts, refusal } = self.policy().decide(&caller, asked.name, asked.verb).await?;
         let view = self.meta.snapshot()?;
@@ -100,8 +129,7 @@ struct Asker {
 }
 
 impl Registry {
-    async fn asker(&self, grant: &Grant<Operate>, asked: Question<'_>) -> Result<Asker> {
-        let anonymous = Caller::anonymous(grant.at(), Arc::clone(&grant.caller().request));
+    async fn asker(&self, anonymous: Caller, asked: Question<'_>) -> Result<Asker> {
         if let Some(id) = asked.token {
             return self.asker_by_token(anonymous, id, asked.from).await;
         }

@@ -11,7 +11,7 @@ use super::{
     Registry, accounts, events, packages, profiles::Profile, records::ManifestRecord, versions::Version,
 };
 use crate::{
-    auth::{self, Caller, Grant, PackageTarget, Pull, Restore, Verb},
+    auth::{self, Action, Caller, Grant, PackageTarget, Pull, Restore, Verb},
     error::{Challenge, Error, Kind, Result, What},
     model::{Digest, Ecosystem, Numbered as _, PackageId, Timestamp, Visibility, number},
     store::{Key, MetadataRead, stream_key},
@@ -150,10 +150,26 @@ impl Registry {
     ///
     /// # Errors
     /// [`Kind::StaleGrant`] when it was deleted meanwhile.
-    pub async fn package_view(&self, grant: &Grant<Pull>) -> Result<PackageView> {
+    pub async fn package_view<A>(&self, grant: &Grant<A>) -> Result<PackageView>
+    where
+        A: Action<Target = PackageTarget>,
+    {
         let view = self.meta.snapshot()?;
         let shown = self.view(view.as_ref(), grant.target()).await?;
         shown.ok_or_else(|| Error::new(Kind::StaleGrant, "the package was deleted meanwhile; try again"))
+    }
+
+    /// Whose a package is.
+    ///
+    /// # Errors
+    /// [`Kind::StaleGrant`] when it was removed meanwhile.
+    pub async fn owner_of<A>(&self, grant: &Grant<A>) -> Result<Profile>
+    where
+        A: Action<Target = PackageTarget>,
+    {
+        let owner = accounts::by_id(self.meta.as_ref(), grant.target().owner).await?;
+        let owner = owner.ok_or_else(|| Error::new(Kind::StaleGrant, "the owner was removed meanwhile"))?;
+        Ok(Profile::of(&owner))
     }
 
     /// `None`: it went between the list and this look at it.

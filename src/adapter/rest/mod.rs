@@ -4,8 +4,11 @@
 //! A folder of endpoints each has its own file: what it is asked (`Ask::parse`, pure), what it does (`Ask::handle`, with
 //! grants). Each endpoint has input of its own shape; nobody sets what it does not name.
 
+mod access;
 mod accounts;
+mod changes;
 mod error;
+mod input;
 mod packages;
 mod page;
 mod root;
@@ -51,10 +54,13 @@ enum Ask {
     Root(root::Ask),
     Accounts(accounts::Ask),
     Packages(packages::Ask),
+    Changes(changes::Ask),
+    Access(access::Ask),
 }
 
 /// The names of routes, by the file they are in.
-const PARTS: [&[&str]; 3] = [root::ROUTES, accounts::ROUTES, packages::ROUTES];
+const PARTS: [&[&str]; 5] =
+    [root::ROUTES, accounts::ROUTES, packages::ROUTES, changes::ROUTES, access::ROUTES];
 
 const COUNT: usize = {
     let (mut count, mut part) = (0, 0);
@@ -99,15 +105,19 @@ impl Adapter for Rest {
             Ask::Root(ask) => ask.name(),
             Ask::Accounts(ask) => ask.name(),
             Ask::Packages(ask) => ask.name(),
+            Ask::Changes(ask) => ask.name(),
+            Ask::Access(ask) => ask.name(),
         }
     }
 
-    async fn handle(cx: Cx<'_>, route: &Route, _body: Body) -> Result<Reply> {
+    async fn handle(cx: Cx<'_>, route: &Route, body: Body) -> Result<Reply> {
         let asked = &route.asked;
         let reply = match &route.ask {
             Ask::Root(ask) => ask.handle(cx, asked),
             Ask::Accounts(ask) => ask.handle(cx, asked).await,
             Ask::Packages(ask) => ask.handle(cx, asked).await,
+            Ask::Changes(ask) => ask.handle(cx, asked, body).await,
+            Ask::Access(ask) => ask.handle(cx, asked, body).await,
         };
         Ok(finished(cx, reply?))
     }
@@ -134,6 +144,12 @@ fn parse(head: Head<'_>, query: &Query) -> Result<Ask> {
     }
     if let Some(ask) = packages::Ask::parse(method, &segments, query)? {
         return Ok(Ask::Packages(ask));
+    }
+    if let Some(ask) = changes::Ask::parse(method, &segments)? {
+        return Ok(Ask::Changes(ask));
+    }
+    if let Some(ask) = access::Ask::parse(method, &segments, query)? {
+        return Ok(Ask::Access(ask));
     }
     Err(no_such_path())
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Asked, Cx, page::Page};
 use crate::{
-    auth::{Grant, Pull, Restore},
+    auth::{Action, Grant, PackageTarget, Pull, Restore},
     error::{Error, Kind, Result, What},
     http::{Reply, query::Query},
     model::{Digest, Ecosystem, OwnerName, PackageName, Visibility},
@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// The names of its routes.
-pub(super) const ROUTES: &[&str] = &["packages", "package", "versions", "version", "docker_conflicts"];
+pub(super) const ROUTES: &[&str] =
+    &["packages", "deleted_packages", "package", "versions", "version", "docker_conflicts"];
 
 /// Below whom packages are addressed.
 #[derive(Debug, Clone)]
@@ -46,6 +47,8 @@ pub(super) enum Number {
 pub(super) enum Ask {
     /// `GET {root}/packages`.
     List(Root, Filter, Page),
+    /// `GET {root}/packages?state=deleted`.
+    Deleted(Root, Page),
     /// `GET {root}/packages/{type}/{name}`.
     One(Address),
     /// `GET …/versions`.
@@ -120,7 +123,7 @@ impl State {
 }
 
 impl Number {
-    fn parse(text: &str) -> Result<Self> {
+    pub(super) fn parse(text: &str) -> Result<Self> {
         if let Ok(digest) = Digest::parse(text) {
             return Ok(Self::Digest(digest));
         }
@@ -143,32 +146,40 @@ fn split<'a>(path: &'a [&'a str]) -> Option<(Root, &'a [&'a str])> {
     })
 }
 
+/// The package that a path is below, and what follows.
+pub(super) fn below<'a>(path: &'a [&'a str]) -> Result<Option<(Address, &'a [&'a str])>> {
+    let Some((root, ["packages", kind, name, rest @ ..])) = split(path) else { return Ok(None) };
+    Ok(Some((Address { root, ecosystem: ecosystem(kind)?, name: (*name).to_owned() }, rest)))
+}
+
 impl Ask {
     pub(super) fn parse(method: &Method, path: &[&str], query: &Query) -> Result<Option<Self>> {
         let Some((root, rest)) = split(path) else { return Ok(None) };
         if method != Method::GET {
             return Ok(None);
         }
-        let address = |kind: &str, name: &str| -> Result<Address> {
-            Ok(Address { root: root.clone(), ecosystem: ecosystem(kind)?, name: name.to_owned() })
-        };
-        Ok(Some(match rest {
-            ["packages"] => Self::List(root, Filter::read(query)?, Page::read(query)?),
-            ["packages", kind, name] => Self::One(address(kind, name)?),
-            ["packages", kind, name, "versions"] => {
-                Self::Versions(address(kind, name)?, State::read(query)?, Page::read(query)?)
+        if let Some((address, rest)) = below(path)? {
+            return Ok(match rest {
+                [] => Some(Self::One(address)),
+                ["versions"] => Some(Self::Versions(address, State::read(query)?, Page::read(query)?)),
+                ["versions", number] => Some(Self::Version(address, Number::parse(number)?)),
+                _ => None,
+            });
+        }
+        Ok(match rest {
+            ["packages"] if matches!(State::read(query)?, State::Deleted) => {
+                Some(Self::Deleted(root, Page::read(query)?))
             }
-            ["packages", kind, name, "versions", number] => {
-                Self::Version(address(kind, name)?, Number::parse(number)?)
-            }
-            ["docker", "conflicts"] => Self::Conflicts(root),
-            _ => return Ok(None),
-        }))
+            ["packages"] => Some(Self::List(root, Filter::read(query)?, Page::read(query)?)),
+            ["docker", "conflicts"] => Some(Self::Conflicts(root)),
+            _ => None,
+        })
     }
 
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::List(..) => "packages",
+            Self::Deleted(..) => "deleted_packages",
             Self::One(_) => "package",
             Self::Versions(..) => "versions",
             Self::Version(..) => "version",
@@ -180,6 +191,7 @@ impl Ask {
         let pen = asked.pen(cx);
         let shape = match self {
             Self::List(root, filter, page) => return list(cx, asked, root, filter, *page).await,
+            Self::Deleted(root, page) => return deleted(cx, asked, root, *page).await,
             Self::One(address) => {
                 let (_, view) = address.read(cx).await?;
                 pen.package(&view)
@@ -212,7 +224,7 @@ impl Root {
 
 impl Address {
     /// Its name. What cannot be one is absent, in the words in which everything else is.
-    pub(super) async fn name(&self, cx: Cx<'_>) -> Result<PackageName> {
+    async fn name(&self, cx: Cx<'_>) -> Result<PackageName> {
         let owner = self.root.owner(cx).await?.to_ascii_lowercase();
         let path = match self.ecosystem {
             _ if OwnerName::parse(&owner).is_err() => None,
@@ -229,18 +241,38 @@ impl Address {
         })
     }
 
-    /// The right to read it, and what is to be seen.
-    pub(super) async fn read(&self, cx: Cx<'_>) -> Result<(Grant<Pull>, PackageView)> {
-        let grant = cx.authorize::<Pull>(&self.name(cx).await?).await?;
+    /// The right to do something to it.
+    pub(super) async fn authorize<A>(&self, cx: Cx<'_>) -> Result<Grant<A>>
+    where
+        A: Action<Target = PackageTarget>,
+    {
+        let grant = cx.authorize::<A>(&self.name(cx).await?).await?;
+        self.belongs(cx, &grant).await?;
+        Ok(grant)
+    }
+
+    /// The right to restore the one of this name that was deleted last.
+    pub(super) async fn authorize_deleted(&self, cx: Cx<'_>) -> Result<Grant<Restore>> {
+        let name = self.name(cx).await?;
+        let grant = cx.policy().authorize_deleted::<Restore>(cx.caller, &name, None).await?;
+        cx.writable()?;
+        self.belongs(cx, &grant).await?;
+        Ok(grant)
+    }
+
+    async fn read(&self, cx: Cx<'_>) -> Result<(Grant<Pull>, PackageView)> {
+        let grant = self.authorize::<Pull>(cx).await?;
         let view = cx.registry.package_view(&grant).await?;
-        self.belongs(&view)?;
         Ok((grant, view))
     }
 
     /// Below `/orgs` are packages of organizations.
-    fn belongs(&self, view: &PackageView) -> Result<()> {
+    async fn belongs<A>(&self, cx: Cx<'_>, grant: &Grant<A>) -> Result<()>
+    where
+        A: Action<Target = PackageTarget>,
+    {
         match self.root {
-            Root::Organization(_) if !view.owner.is_organization() => Err(absent()),
+            Root::Organization(_) if !cx.registry.owner_of(grant).await?.is_organization() => Err(absent()),
             _ => Ok(()),
         }
     }
@@ -252,7 +284,7 @@ fn absent() -> Error {
 }
 
 impl Number {
-    async fn find(self, cx: Cx<'_>, grant: &Grant<Pull>) -> Result<Version> {
+    pub(super) async fn find(self, cx: Cx<'_>, grant: &Grant<Pull>) -> Result<Version> {
         match self {
             Self::Is(number) => cx.registry.version_numbered(grant, number).await,
             Self::Digest(digest) => cx.registry.version_of(grant, &digest).await,
@@ -275,6 +307,17 @@ async fn list(cx: Cx<'_>, asked: &Asked, root: &Root, filter: &Filter, page: Pag
     };
     let (views, more) = cx.registry.package_page(cx.caller, &shelf, page.window()).await?;
     let shapes: Vec<Value> = views.iter().map(|view| asked.pen(cx).package(view)).collect();
+    Ok(asked.list(cx, page, &shapes, more))
+}
+
+/// The packages of an owner that the caller may restore.
+async fn deleted(cx: Cx<'_>, asked: &Asked, root: &Root, page: Page) -> Result<Reply> {
+    let owner = cx.registry.profile(cx.caller, &root.owner(cx).await?).await?;
+    let window = page.window();
+    let most = window.skip + window.limit + 1;
+    let all = cx.registry.deleted_packages(cx.caller, Some(&owner.name), None, most).await?;
+    let (some, more) = window.of(all);
+    let shapes: Vec<Value> = some.iter().map(|gone| asked.pen(cx).deleted_package(&owner, gone)).collect();
     Ok(asked.list(cx, page, &shapes, more))
 }
 

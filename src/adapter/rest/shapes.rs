@@ -6,7 +6,7 @@ use crate::{
     auth::Caller,
     http::{Site, query::encode},
     model::{Ecosystem, Numbered, Timestamp},
-    registry::{PackageView, Profile, Version, records::Membership},
+    registry::{DeletedPackage, PackageView, Profile, Version, records::Membership},
 };
 
 /// What shapes are made with: whose eyes, and where this installation is.
@@ -139,6 +139,18 @@ impl Pen<'_> {
             "html_url": format!("{}/{name}", self.site.base),
             "created_at": time(view.created),
             "updated_at": time(view.updated),
+        })
+    }
+
+    /// A package that can be restored.
+    pub(super) fn deleted_package(self, owner: &Profile, gone: &DeletedPackage) -> Value {
+        json!({
+            "id": gone.id.number(),
+            "name": gone.name.rest(),
+            "package_type": gone.name.ecosystem().word(),
+            "owner": self.account(owner),
+            "deleted_at": time(gone.deleted),
+            "restorable_until": time(gone.until),
         })
     }
 

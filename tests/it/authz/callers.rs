@@ -94,6 +94,21 @@ pub(super) const CALLERS: &[Caller] = &[
         blind: true,
         ..caller("lNetw", "the owner's token limited to another network", "olga", "network")
     },
+    Caller { blind: true, ..caller("strnM", "a user without any role, with every scope", "stan", "manage") },
+    caller("admiM", "role admin on both, with every scope", "adam", "manage"),
+    caller("owneM", "the user whose packages they are, with every scope", "olga", "manage"),
+    Caller {
+        home: Home::Organization,
+        ..caller("membM", "a member of the organization, with every scope", "memo", "manage")
+    },
+    Caller {
+        home: Home::Organization,
+        ..caller("mainM", "a maintainer of the team with the role write, with every scope", "mina", "manage")
+    },
+    Caller {
+        home: Home::Organization,
+        ..caller("orgoM", "an owner of the organization, with every scope", "orla", "manage")
+    },
     Caller { blind: true, ..caller("expir", "an expired token of the owner's", "olga", "expired") },
     Caller { blind: true, ..caller("revok", "a revoked token with every scope", "rhea", "all") },
     Caller {

@@ -216,6 +216,7 @@ fn check_secrecy(table: &Table) {
                     | "blob_head"
                     | "referrers"
                     | "packages"
+                    | "deleted_packages"
                     | "package"
                     | "versions"
                     | "version"
@@ -234,12 +235,12 @@ fn steady(words: &str) -> String {
     let secret = ["\"token\":", "\"access_token\":", "\"issued_at\":"];
     let parts = words.split_inclusive(',').filter(|part| !secret.iter().any(|name| part.contains(name)));
     let text: String = parts.collect();
-    // A list of packages shows those that another caller's cell made meanwhile.
-    let is_list = text.lines().any(|line| line.starts_with("[{"));
+    // A list shows those that another caller's cell made meanwhile.
+    let body = |line: &str| line.starts_with("[{") || line.starts_with("{\"repositories\":");
+    let is_list = text.lines().any(|line| body(line) || line.starts_with("link: "));
     let varies = |line: &str| {
-        let of_list =
-            ["[{", "etag: ", "content-length: "].iter().any(|start| line.to_lowercase().starts_with(start));
-        line.contains("{\"repositories\":") || (is_list && of_list)
+        let said = ["etag: ", "content-length: ", "link: "];
+        body(line) || is_list && said.iter().any(|start| line.to_lowercase().starts_with(start))
     };
     text.lines().filter(|line| !varies(line)).collect::<Vec<_>>().join("\n")
 }

@@ -158,7 +158,7 @@ const fn sample(route: &'static str, variant: &'static str, make: fn(&Cell<'_>) 
 }
 
 /// The rows about a package, in their order.
-pub(super) const SAMPLES: &[&[Sample]] = &[OCI, rest::PACKAGES];
+pub(super) const SAMPLES: &[&[Sample]] = &[OCI, rest::PACKAGES, rest::CHANGES];
 
 /// The rows about none.
 pub(super) const ONCE: &[&[Sample]] = &[rest::PEOPLE];

@@ -48,6 +48,11 @@ impl World {
         for scope in ["read:packages", "write:packages", "delete:packages", "admin"] {
             secrets.insert(("olga", scope), server.token("olga", &[scope]));
         }
+        server.user("mina", PASSWORD);
+        for user in ["stan", "adam", "olga", "memo", "orla", "mina"] {
+            secrets.insert((user, "manage"), server.token(user, &[&ALL[..], &["admin"]].concat()));
+        }
+        secrets.insert(("mina", "all"), server.token("mina", &ALL));
         server.admin_ok(&["org", "add", "acme", "--owner", "orla"]);
         server.admin_ok(&["org", "member", "add", "acme", "memo"]);
         server.admin_ok(&["org", "add", "beta", "--owner", "orla"]);
@@ -55,6 +60,8 @@ impl World {
         server.admin_ok(&["org", "member", "add", "beta", "basil"]);
         server.admin_ok(&["team", "add", "acme/eng"]);
         server.admin_ok(&["team", "add", "acme/core", "--under", "eng"]);
+        server.admin_ok(&["org", "member", "add", "acme", "mina"]);
+        server.admin_ok(&["team", "member", "add", "acme/eng", "mina", "--maintainer"]);
         for user in ["tess", "exa"] {
             server.admin_ok(&["org", "member", "add", "acme", user]);
             server.admin_ok(&["team", "member", "add", "acme/core", user]);
@@ -139,6 +146,15 @@ impl World {
             Home::Organization | Home::OpenOrganization => "orla",
         };
         self.server.anonymous().basic(user, self.secret(user, "all"))
+    }
+
+    /// The same, with a token for managing besides.
+    pub(super) fn manager(&self, home: Home) -> Client {
+        let user = match home {
+            Home::User => "olga",
+            Home::Organization | Home::OpenOrganization => "orla",
+        };
+        self.server.anonymous().basic(user, self.secret(user, "manage"))
     }
 
     pub(super) fn number(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! The management API over a real daemon.
 
+mod changing;
 mod reading;
 
 use serde_json::{Value, json};
