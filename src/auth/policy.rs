@@ -21,7 +21,9 @@ use super::{
 };
 use crate::{
     error::{Challenge, Error, Kind, Reason, Result, What},
-    model::{Group, OwnerId, PackageId, PackageName, RepositoryId, Role, Stamp, TokenId, Visibility},
+    model::{
+        Collaborator, Group, OwnerId, PackageId, PackageName, RepositoryId, Role, Stamp, TokenId, Visibility,
+    },
 };
 pub(crate) use repositories::sees;
 
@@ -67,6 +69,8 @@ pub enum Rule {
     User,
     /// The role was given to a group that the user belongs to.
     Group(Group),
+    /// The package inherits it from its source repository, on which it was given to the user or to a team of it.
+    Repository(RepositoryId, Collaborator),
     /// The organization gives it to its members, on all its packages.
     BaseRole,
 }
@@ -133,7 +137,8 @@ pub struct Facts {
     pub owner: Option<OwnerTarget>,
     /// The package, if there is one of this name.
     pub package: Option<PackageTarget>,
-    /// The actor's role on the package: the greatest of ownership, direct grant, teams, organizations, base role.
+    /// The actor's role on the package: the greatest of ownership, direct grant, teams, organizations, base
+    /// role, and the linked repository's where it inherits.
     pub role: Option<Role>,
     /// Where that role comes from.
     pub rule: Option<Rule>,

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::{BaseRole, Clock, Member, Org, Owner, Package, Place, Switch, User, versions, way::Way};
+use super::{BaseRole, Clock, Member, Org, Owner, Package, Place, Switch, User, links, versions, way::Way};
 use crate::{
     adapter::control::{Answer, Command, OrgCommand, VersionCommand},
     error::{Error, Result, What},
@@ -76,6 +76,7 @@ pub(super) fn package(command: Package) -> ExitCode {
         Package::Roles { package, listing } => {
             run(&listing.place, Command::PackageRoles { package }, listing.json)
         }
+        Package::Links(command) => links::main(command),
         Package::Versions(command) => versions::main(command),
         Package::Visibility { package, visibility, place } => {
             run(&place, Command::PackageVisibility { package, visibility }, false)

@@ -5,6 +5,7 @@ mod backup;
 mod explain;
 mod fsck;
 mod gc;
+mod links;
 mod policy;
 mod repositories;
 mod scrub;
@@ -317,11 +318,12 @@ enum Package {
         #[command(flatten)]
         place: Place,
     },
-    /// Give a user, a team or all members of an organization a role on a package, or take it away
+    /// Give a user, a team, all members of an organization, or the workflows of a source repository a role on a package, or
+    /// take it away
     Grant {
         /// OWNER/NAME, or TYPE/OWNER/NAME
         package: String,
-        /// USER, user:USER, team:ORG/TEAM or org:ORG; a team is of the organization that owns the package
+        /// USER, user:USER, team:ORG/TEAM, org:ORG or repo:OWNER/REPO; a team is of the organization that owns the package
         principal: String,
         /// What it may do
         role: Granted,
@@ -335,6 +337,8 @@ enum Package {
         #[command(flatten)]
         listing: Listing,
     },
+    #[command(flatten)]
+    Links(links::Links),
     #[command(flatten)]
     Versions(versions::Versions),
 }

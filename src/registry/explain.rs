@@ -7,12 +7,12 @@ use super::{
     facts::{all_roles, standing},
     packages, permissions,
     records::AccountRecord,
-    tokens,
+    repositories, tokens,
 };
 use crate::{
     auth::{self, Actor, Caller, Decided, Facts, Given, Grant, Limits, Manage, Operate, Pull, Rule, Verb},
     error::{Error, Kind, Reason, Result, What},
-    model::{PackageName, Role, Scope, Scopes, TokenId, Visibility},
+    model::{Collaborator, Group, PackageName, Role, Scope, Scopes, TokenId, Visibility},
     store::MetadataRead,
 };
 
@@ -190,6 +190,20 @@ async fn words(view: &dyn MetadataRead, rule: Rule, asked: Question<'_>) -> Resu
         Rule::Began => "began the package".to_owned(),
         Rule::User => format!("user:{}", asked.user.unwrap_or_default()),
         Rule::Group(group) => permissions::shown(view, group).await?,
+        Rule::Repository(repository, of) => {
+            let source = match repositories::by_id(view, repository).await? {
+                Some(found) => format!("{owner}/{}", found.name),
+                None => repository.to_string(),
+            };
+            let whose = match of {
+                Collaborator::User(user) => {
+                    let account = accounts::by_id(view, user).await?;
+                    account.map_or_else(|| of.to_string(), |account| format!("user:{}", account.name))
+                }
+                Collaborator::Team(team) => permissions::shown(view, Group::Team(team)).await?,
+            };
+            format!("{whose} on the repository {source}")
+        }
         Rule::BaseRole => format!("base role of {owner}"),
     })
 }

@@ -84,6 +84,7 @@ impl Directory {
         }
         let mut subjects = vec![Subject::Owner(owner.id)];
         subjects.extend(package.as_ref().map(|package| Subject::Package(package.id)));
+        subjects.extend(package.as_ref().and_then(PackageRecord::inherits).map(Subject::Repository));
         if let Actor::User(user) = actor {
             subjects.push(Subject::Principal(user));
         }

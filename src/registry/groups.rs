@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::{
     accounts, permissions,
     records::{AccountRecord, GroupRoleRecord, MemberRecord, PackageRecord, TeamMemberRecord, TeamRecord},
+    repositories::given_on,
 };
 use crate::{
     auth::{Given, Rule},
@@ -96,8 +97,12 @@ impl<'a> Groups<'a> {
         Ok(all)
     }
 
-    /// The roles on a package that were given to the user, or to a group that it belongs to.
+    /// The roles on a package that were given to the user, or to a group that it belongs to: on the package itself, or on the
+    /// repository that it inherits from.
     pub(crate) async fn given(&mut self, package: &PackageRecord) -> Result<Vec<Given>> {
+        if package.inherits().is_some() {
+            return self.given_beside(None, package).await;
+        }
         let direct = permissions::role_of(self.view, package.id, self.user).await?;
         self.given_beside(direct, package).await
     }
@@ -108,6 +113,12 @@ impl<'a> Groups<'a> {
         direct: Option<Role>,
         package: &PackageRecord,
     ) -> Result<Vec<Given>> {
+        // What inherits has no roles of its own, whatever is written elsewhere.
+        if let Some(repository) = package.inherits() {
+            let given = given_on(self, repository, package.owner).await?.into_iter();
+            let there = |of| Rule::Repository(repository, of);
+            return Ok(given.map(|on| Given { role: on.role.on_packages(), rule: there(on.of) }).collect());
+        }
         let mut given: Vec<Given> = direct.map(|role| Given { role, rule: Rule::User }).into_iter().collect();
         if !self.any().await? {
             return Ok(given);

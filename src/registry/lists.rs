@@ -1,15 +1,15 @@
 //! Lists across packages: each viewer's own, in order of the paths, at the cost of the page and not of what is left out.
 //!
-//! Whoever may read a package found one of four ways to it, and each has an index in order of the paths: the package is
+//! Whoever may read a package found one of five ways to it, and each has an index in order of the paths: the package is
 //! public, the viewer rules its owner or has its base role, the viewer was given a role on it, or a group was that the
-//! viewer belongs to. A list merges these. What they lead to is then judged like every other request, by `auth::may_read`: a way too many would cost time and show nothing.
+//! viewer belongs to; or it inherits from a repository on which one of them was. A list merges these. What they lead to is then judged like every other request, by `auth::may_read`: a way too many would cost time and show nothing.
 
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use self::walk::{Merge, Walk};
 use super::{
@@ -18,13 +18,14 @@ use super::{
     groups::Groups,
     packages::{self, beginning, beginnings},
     records::{
-        AccountRecord, GroupRoleRecord, ManifestRecord, MemberRecord, Membership, PackageRecord, RoleRecord,
+        AccountRecord, GroupRoleRecord, ManifestRecord, MemberRecord, Membership, PackageRecord,
+        RepositoryRecord, RepositoryRoleRecord, RoleRecord,
     },
 };
 use crate::{
     auth::{self, Actor, Caller, Facts, Given, PackageTarget, Verb},
     error::{Challenge, Error, Kind, Result},
-    model::{Group, OwnerId, PackageId, Role, Scope, Visibility},
+    model::{Collaborator, Group, OwnerId, PackageId, RepositoryId, Role, Scope, Visibility},
     store::{Key, MetadataRead},
 };
 
@@ -164,6 +165,9 @@ impl<'a> Eyes<'a> {
                 for group in self.groups(owner).await? {
                     ways.push(Walk::new(GroupRoleRecord::paths_of(group, ""), all.clone(), after));
                 }
+                for repository in self.repositories(user, owner).await? {
+                    ways.push(Walk::new(PackageRecord::inheriting(repository, ""), all.clone(), after));
+                }
                 ways.push(Walk::new(RoleRecord::paths_of(user, ""), all, after));
             }
         }
@@ -231,6 +235,34 @@ impl<'a> Eyes<'a> {
         // A team has roles in its own organization alone.
         for organization in organizations.into_iter().filter(|id| only.is_none_or(|only| only == Some(*id))) {
             found.extend(groups.teams(organization).await?.iter().map(|team| Group::Team(*team)));
+        }
+        Ok(found)
+    }
+
+    /// The repositories, of this owner or of any, on which the viewer or a team of its was given a role.
+    async fn repositories(&mut self, user: OwnerId, owner: Option<&str>) -> Result<BTreeSet<RepositoryId>> {
+        let Some(groups) = &mut self.groups else { return Ok(BTreeSet::new()) };
+        let only = match owner {
+            Some(owner) => match accounts::by_name(self.view, owner).await? {
+                Some(account) => Some(account.id),
+                None => return Ok(BTreeSet::new()),
+            },
+            None => None,
+        };
+        let mut prefixes = vec![match only {
+            Some(owner) => RepositoryRoleRecord::of_at(Collaborator::User(user), owner),
+            None => RepositoryRoleRecord::of(Collaborator::User(user)),
+        }];
+        for organization in groups.organizations().await? {
+            if only.is_none_or(|only| only == organization) {
+                let teams = groups.teams(organization).await?.iter();
+                prefixes.extend(teams.map(|team| RepositoryRoleRecord::of(Collaborator::Team(*team))));
+            }
+        }
+        let mut found = BTreeSet::new();
+        for prefix in prefixes {
+            let entries = accounts::walk(self.view, &prefix).await?;
+            found.extend(entries.iter().filter_map(|(key, _)| RepositoryRecord::id_in(key)));
         }
         Ok(found)
     }

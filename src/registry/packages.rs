@@ -3,6 +3,7 @@
 use super::{
     Registry, events, permissions,
     records::{PackageRecord, PolicyOf, PolicyRecord, State},
+    repositories::take_workflows,
     revisions::{self, Outcome},
 };
 use crate::{
@@ -62,8 +63,9 @@ pub(crate) async fn reveal(registry: &Registry, batch: &mut Batch, grant: &Grant
     }
     let visible = PackageRecord { state: State::Visible, ..package.clone() };
     batch.replace(Some(&package), Some(&visible));
-    // Who owns the name space needs no role in it.
-    if let Some(user) = grant.caller().user().filter(|user| *user != package.owner) {
+    // Who owns the name space needs no role in it; what inherits has none of its own.
+    let pusher = grant.caller().user().filter(|user| *user != package.owner);
+    if let Some(user) = pusher.filter(|_| package.inherits().is_none()) {
         permissions::give_admin(batch, &package, user, grant.at())?;
     }
     revisions::bump(batch, Subject::Package(package.id));
@@ -104,6 +106,7 @@ impl Registry {
                 creator: grant.caller().user(),
                 deleted: None,
                 purging: false,
+                link: None,
             };
             let mut batch = Batch::new();
             let named = PackageRecord::name_prefix(name);
@@ -175,6 +178,7 @@ impl Registry {
             return Ok(false);
         }
         permissions::take_all(self.meta.as_ref(), &mut batch, id).await?;
+        take_workflows(self.meta.as_ref(), &mut batch, id).await?;
         // One that is set meanwhile goes as well, whenever it was read; one that is set later meets the revision.
         batch.delete(PolicyRecord::key_of(PolicyOf::Package(id)));
         batch.replace(Some(&package), None);

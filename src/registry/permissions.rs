@@ -13,6 +13,19 @@ use crate::{
     store::{Batch, MetadataRead, Record},
 };
 
+/// Most users with a role on one package: they all lose it in one batch when it begins to inherit.
+pub const MAX_USERS: usize = 5000;
+
+/// Refuses to give a role on what inherits its roles.
+fn has_own(package: &PackageRecord, role: Option<Role>) -> Result<()> {
+    if role.is_none() || package.inherits().is_none() {
+        return Ok(());
+    }
+    let text = "this package has the roles of its source repository; give the role there (packhouse repo grant), or end the \
+                inheritance first (packhouse package inherit PACKAGE off)";
+    Err(Error::new(Kind::Forbidden(Reason::Policy), text))
+}
+
 /// A user's direct role on a package.
 pub(crate) async fn role_of(
     view: &dyn MetadataRead,
@@ -143,7 +156,8 @@ impl Registry {
     /// Gives a user a role on a package, another one, or none.
     ///
     /// # Errors
-    /// Not found when there is no such user.
+    /// Not found when there is no such user; forbidden by policy while the package inherits its roles, and over the limit of
+    /// users.
     pub async fn set_role(&self, grant: &Grant<Manage>, user: &str, role: Option<Role>) -> Result<()> {
         let mut under = self.under(grant);
         loop {
@@ -152,9 +166,14 @@ impl Registry {
             let account = account
                 .ok_or_else(|| Error::not_found(What::Owner, format!("there is no user named {user}")))?;
             let package = self.package(grant.target()).await?;
+            has_own(&package, role)?;
             let old = record_of(self.meta.as_ref(), package.id, account.id).await?;
             if old.as_ref().map(|record| record.role) == role {
                 return Ok(());
+            }
+            if old.is_none() {
+                // Every role given on a package counts under its revision, which the grant carries: nobody comes between.
+                self.room_for_user(package.id).await?;
             }
             let new = role.map(|role| given(&package, account.id, role, grant.at())).transpose()?;
             let mut batch = Batch::new();
@@ -175,7 +194,7 @@ impl Registry {
     ///
     /// # Errors
     /// Not found when there is no such group; forbidden by policy for a team of another organization than the package's
-    /// (whom its owners let in is not for them to say), and over the limit of groups.
+    /// (whom its owners let in is not for them to say), while the package inherits its roles, and over the limit of groups.
     pub async fn set_group_role(
         &self,
         grant: &Grant<Manage>,
@@ -185,6 +204,7 @@ impl Registry {
         let mut under = self.under(grant);
         loop {
             let package = self.package(grant.target()).await?;
+            has_own(&package, role)?;
             let mut batch = Batch::new();
             let group = self.group_named(&mut batch, &package, group).await?;
             let old = self.meta.get(&GroupRoleRecord::key_of(package.id, group)).await?;
@@ -208,6 +228,14 @@ impl Registry {
                 return Ok(());
             }
         }
+    }
+
+    async fn room_for_user(&self, package: PackageId) -> Result<()> {
+        let users = self.meta.scan(&RoleRecord::on(package), None, MAX_USERS).await?;
+        if users.len() < MAX_USERS {
+            return Ok(());
+        }
+        Err(teams::over(MAX_USERS, "the package has no room for the role of another user"))
     }
 
     /// The group of a name that may have a role on a package. It must still be there when the batch is applied: its removal

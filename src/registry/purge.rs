@@ -14,6 +14,7 @@ use super::{
         BlobRecord, DeletedTag, Due, Hold, ManifestRecord, PackageRecord, PolicyOf, PolicyRecord, TagRecord,
         blob::{edges_in, review_key, wanting_in},
     },
+    repositories::take_workflows,
     revisions::{self, Outcome},
 };
 use crate::{
@@ -217,6 +218,7 @@ impl Registry {
             batch.expect_prefix(left.clone(), Prefix::Empty, left);
         }
         permissions::take_all(self.meta.as_ref(), &mut batch, package.id).await?;
+        take_workflows(self.meta.as_ref(), &mut batch, package.id).await?;
         batch.delete(PolicyRecord::key_of(PolicyOf::Package(package.id)));
         batch.replace(Some(package), None);
         revisions::bump(&mut batch, Subject::Package(package.id));

@@ -5,11 +5,16 @@
 //! made; so roles cannot pass their limit, nor outlive it, whatever happens at once.
 
 mod describe;
+mod links;
 mod roles;
+mod workflows;
 
 pub use describe::{MAX_README, RepositoryEdit};
-pub(crate) use roles::role_on;
+pub use links::{Linked, MAX_LINKED};
 pub use roles::{CollaboratorName, MAX_COLLABORATORS, MAX_TEAMS_ON, OnRepository};
+pub(crate) use roles::{given_on, role_on};
+pub use workflows::MAX_WORKFLOWS;
+pub(crate) use workflows::take_workflows;
 
 use super::{
     Registry, accounts, events,
@@ -191,7 +196,8 @@ impl Registry {
         }
     }
 
-    /// Hands a repository over to another owner. Nobody keeps a role on it: whose it is now says who has one. What is
+    /// Hands a repository over to another owner. Nobody keeps a role on it, no package its link and its workflows
+    /// none: whose it is now says who has one. What is
     /// internal becomes private where there are no members to see it.
     ///
     /// # Errors
@@ -221,6 +227,8 @@ impl Registry {
             revisions::expect(&mut batch, &receiving);
             expect_free(&mut batch, owner.id, &old.name);
             self.end_roles_on(&mut batch, old.id).await?;
+            self.end_links_to(&mut batch, grant.caller(), old.id).await?;
+            self.end_workflows_of(&mut batch, old.id).await?;
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Repository(old.id));
             let detail = format!("repository:{} {} owner:{} owner:{}", old.id, old.name, old.owner, owner.id);
@@ -234,13 +242,15 @@ impl Registry {
         }
     }
 
-    /// Removes a repository with its roles. Its name is free again, and who takes it inherits nothing.
+    /// Removes a repository with its roles; packages that link to it stay, without the link and what they inherited. Its name is free again, and who takes it inherits nothing.
     pub async fn delete_repository(&self, grant: &Grant<ManageRepository>) -> Result<()> {
         let mut under = self.under(grant);
         loop {
             let old = self.repository_record(grant.target()).await?;
             let mut batch = Batch::new();
             self.end_roles_on(&mut batch, old.id).await?;
+            self.end_links_to(&mut batch, grant.caller(), old.id).await?;
+            self.end_workflows_of(&mut batch, old.id).await?;
             if let Some(readme) = self.readme_record(old.id).await? {
                 batch.replace(Some(&readme), None);
             }

@@ -94,6 +94,7 @@ impl Desk<'_> {
             Command::Org(command) => self.org(command).await,
             Command::Team(command) => self.team(command).await,
             Command::Repo(command) => self.repo(command).await,
+            Command::Link(command) => self.link(command).await,
             Command::PackageRoles { package } => self.package_roles(&package).await,
             Command::Explain(asked) => self.explain(asked).await,
         }
@@ -131,7 +132,7 @@ impl Desk<'_> {
         self.registry.policy().authorize_owner(&self.caller, name).await
     }
 
-    async fn package(&self, name: &str) -> Result<Grant<Manage>> {
+    pub(super) async fn package(&self, name: &str) -> Result<Grant<Manage>> {
         self.registry.policy().authorize(&self.caller, &PackageName::parse(name)?).await
     }
 
@@ -224,6 +225,7 @@ impl Desk<'_> {
         match &to {
             Principal::User(name) => self.registry.set_role(&grant, name, role).await?,
             Principal::Group(group) => self.registry.set_group_role(&grant, group, role).await?,
+            Principal::Repository(name) => self.workflow_grant(&grant, name, role).await?,
         }
         done(match role {
             Some(role) => format!("{principal} has the role {role} on {package}"),
@@ -237,6 +239,8 @@ impl Desk<'_> {
         let users = users.map(|granted| [format!("user:{}", granted.user), granted.role.word().to_owned()]);
         let groups = self.registry.group_roles(&grant).await?.into_iter();
         let groups = groups.map(|granted| [granted.group, granted.role.word().to_owned()]);
-        table(["principal", "role"], users.chain(groups).collect())
+        let workflows = self.registry.workflows(&grant).await?.into_iter();
+        let workflows = workflows.map(|(name, role)| [format!("repo:{name}"), role.word().to_owned()]);
+        table(["principal", "role"], users.chain(groups).chain(workflows).collect())
     }
 }

@@ -11,6 +11,7 @@ mod explain;
 mod fsck;
 mod gc;
 mod layout;
+mod links;
 mod policy;
 mod repositories;
 mod scrub;
@@ -31,6 +32,7 @@ use tokio::{
 pub use execute::execute;
 pub use explain::{Act, Explain};
 pub use gc::Gc;
+pub use links::LinkCommand;
 pub use policy::{PolicyCommand, Wanted};
 pub use repositories::RepoCommand;
 pub use teams::{OrgCommand, TeamCommand};
@@ -185,6 +187,8 @@ pub enum Command {
     Team(TeamCommand),
     /// Adds, describes, hands over, lists and removes source repositories.
     Repo(RepoCommand),
+    /// Shows what a package links to, links and unlinks it, says where its roles come from.
+    Link(LinkCommand),
     /// Lists the roles given on a package.
     PackageRoles {
         /// Which.

@@ -171,6 +171,11 @@ impl Desk<'_> {
         let who = match Principal::parse(principal)? {
             Principal::User(name) => CollaboratorName::User(name),
             Principal::Group(GroupName::Team(team)) => CollaboratorName::Team(team),
+            Principal::Repository(_) => {
+                let text = "roles on repositories are given to users and teams; a repository is given one on packages \
+                            (packhouse package grant PACKAGE repo:OWNER/REPO ROLE)";
+                return Err(Error::invalid(What::Request, text));
+            }
             Principal::Group(GroupName::Organization(name)) => {
                 let text = format!(
                     "roles on repositories are given to users and teams; all members of an organization have its base \

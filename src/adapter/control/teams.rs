@@ -9,7 +9,7 @@ use super::{
 use crate::{
     auth::{Grant, ManageTeam},
     error::{Error, Result, What},
-    model::{Role, TeamName},
+    model::{RepositoryName, Role, TeamName},
     registry::{permissions::GroupName, records::AccountKind},
 };
 
@@ -89,6 +89,8 @@ pub enum OrgCommand {
 pub(super) enum Principal {
     User(String),
     Group(GroupName),
+    /// The workflows of a source repository.
+    Repository(RepositoryName),
 }
 
 impl Principal {
@@ -99,14 +101,16 @@ impl Principal {
             "user" => Ok(Self::User(name.to_owned())),
             "team" => Ok(Self::Group(GroupName::Team(TeamName::parse(name)?))),
             "org" => Ok(Self::Group(GroupName::Organization(name.to_owned()))),
-            "repo" | "robot" => {
-                let text =
-                    format!("this version gives roles to users, teams and organizations, not to a {kind}");
+            "repo" => Ok(Self::Repository(RepositoryName::parse(name)?)),
+            "robot" => {
+                let text = format!(
+                    "this version gives roles to users, teams, organizations and repositories, not to a {kind}"
+                );
                 Err(Error::new(crate::error::Kind::Unsupported, text))
             }
             _ => {
                 let text = format!(
-                    "{kind} is no kind of principal; write NAME, user:NAME, team:ORGANIZATION/TEAM or org:NAME"
+                    "{kind} is no kind of principal; write NAME, user:NAME, team:ORGANIZATION/TEAM, org:NAME or repo:OWNER/REPO"
                 );
                 Err(Error::invalid(What::Request, text))
             }

@@ -115,6 +115,8 @@ codes! {
     TeamTree = "team-tree", Inconsistency;
     /// A record names a source repository that is not there.
     RepositoryMissing = "repository-missing", Inconsistency;
+    /// A package that inherits its roles has some of its own.
+    RoleIdle = "role-idle", Inconsistency;
     /// A package without a manifest is listed, or one with manifests is not.
     PackageState = "package-state", Inconsistency;
     /// An upload session claims bytes that are not there.

@@ -35,6 +35,7 @@ impl Check<'_> {
             tag::REPOSITORY | tag::README => f.skip(8),
             tag::MEMBER | tag::ROLE | tag::UPLOAD | tag::TEAM_MEMBER => f.skip(16),
             tag::GROUP_ROLE | tag::REPOSITORY_ROLE => f.skip(8 + 9),
+            tag::WORKFLOW_ROLE => f.skip(16),
             tag::PIN => f.skip(16),
             tag::POLICY => f.skip(9),
             tag::SIGNING_KEY => f.skip(4),
@@ -55,7 +56,7 @@ impl Check<'_> {
             tag::TEAM => self.team(key, value).await?,
             tag::TEAM_MEMBER => self.team_member(key, value).await?,
             tag::GROUP_ROLE => self.group_role(key, value).await?,
-            tag::REPOSITORY | tag::README | tag::REPOSITORY_ROLE => {
+            tag::REPOSITORY | tag::README | tag::REPOSITORY_ROLE | tag::WORKFLOW_ROLE => {
                 self.on_repositories(tag, key, value).await?
             }
             tag::TOKEN => self.token(key, value).await?,
@@ -77,9 +78,9 @@ impl Check<'_> {
         // What stands in front of the record's id.
         let before = match tag {
             tag::OWNER_NAME | tag::PACKAGE_NAME | tag::DELETED_NAME => f.text().map(|_| ()),
-            tag::PENDING | tag::UPLOAD_OF => f.skip(8),
+            tag::PENDING | tag::UPLOAD_OF | tag::LINKED => f.skip(8),
             tag::LISTED => f.text().and_then(|_| f.text()).map(|_| ()),
-            tag::ROLE_PATH => f.skip(8).and_then(|()| f.text()).map(|_| ()),
+            tag::ROLE_PATH | tag::INHERITING => f.skip(8).and_then(|()| f.text()).map(|_| ()),
             tag::TOKEN_HASH => f.skip(32),
             tag::TOKEN_OF => f.skip(8 + 1 + 8),
             _ => Some(()),
@@ -97,7 +98,12 @@ impl Check<'_> {
                 let at = MemberRecord::key_of(organization, user);
                 self.entry(key, value, at, MemberRecord::decode).await?;
             }
-            tag::PACKAGE_NAME | tag::DELETED_NAME | tag::PENDING | tag::LISTED => {
+            tag::PACKAGE_NAME
+            | tag::DELETED_NAME
+            | tag::PENDING
+            | tag::LISTED
+            | tag::LINKED
+            | tag::INHERITING => {
                 let Some(id) = f.package() else { return Ok(None) };
                 self.entry(key, value, PackageRecord::key_of(id), PackageRecord::decode).await?;
             }
@@ -116,6 +122,7 @@ impl Check<'_> {
             tag::TEAM_NAME | tag::TEAM_BELOW | tag::TEAM_MEMBER_OF | tag::GROUP_ROLE_OF => {
                 return self.team_entry(tag, key, value, f).await;
             }
+            tag::WORKFLOW_ROLE_OF => return self.workflow_entry(key, value, f).await,
             tag::REPOSITORY_NAME | tag::REPOSITORY_PLACE | tag::REPOSITORY_ROLE_OF => {
                 return self.repository_entry(tag, key, value, f).await;
             }

@@ -96,6 +96,7 @@ impl Check<'_> {
             }
             _ => {}
         }
+        self.link(&package, &object).await?;
         if package.state == State::Pending && self.view.any(&ManifestRecord::all(package.id)).await? {
             let visible = PackageRecord { state: State::Visible, ..package.clone() };
             let mut batch = Batch::new();

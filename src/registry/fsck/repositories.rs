@@ -2,15 +2,20 @@
 
 use bytes::Bytes;
 
-use super::{Check, Code, fields::Fields};
+use super::{Check, Code, Found, fields::Fields};
 use crate::{
+    auth::Subject,
     error::Result,
     model::{Collaborator, RepositoryId},
     registry::{
-        records::{ReadmeRecord, RepositoryRecord, RepositoryRoleRecord, tag},
-        repositories, teams,
+        packages,
+        records::{
+            GroupRoleRecord, PackageRecord, ReadmeRecord, RepositoryRecord, RepositoryRoleRecord, RoleRecord,
+            WorkflowRoleRecord, tag,
+        },
+        repositories, revisions, teams,
     },
-    store::Key,
+    store::{Batch, Key, Record as _},
 };
 
 impl Check<'_> {
@@ -24,6 +29,7 @@ impl Check<'_> {
         match tag {
             tag::REPOSITORY => self.repository(key, value).await,
             tag::README => self.readme(key, value).await,
+            tag::WORKFLOW_ROLE => self.workflow_role(key, value).await,
             _ => self.repository_role(key, value).await,
         }
     }
@@ -83,6 +89,76 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The repository that a package links to, and that what inherits has no roles of its own.
+    pub(super) async fn link(&mut self, package: &PackageRecord, object: &str) -> Result<()> {
+        let Some(link) = package.link else { return Ok(()) };
+        if !self.repository_exists(link.repository).await? {
+            let mut batch = Batch::new();
+            batch.expect_absent(RepositoryRecord::key_of(link.repository));
+            batch.replace(Some(package), Some(&PackageRecord { link: None, ..package.clone() }));
+            revisions::bump(&mut batch, Subject::Package(package.id));
+            let text = format!("it links to the repository {}, which is not there", link.repository);
+            self.add(Found::new(Code::RepositoryMissing, object, text).mended_by(batch));
+            return Ok(());
+        }
+        // One that cannot be read is a finding of its own.
+        let repository = repositories::by_id(self.view, link.repository).await.ok().flatten();
+        if repository.is_some_and(|repository| repository.owner != package.owner) {
+            self.find(Code::OwnerWrong, object, "it links to a repository of another owner");
+        }
+        let own = [RoleRecord::on(package.id), GroupRoleRecord::on(package.id)];
+        for prefix in own.iter().filter(|_| link.inherits) {
+            if self.view.any(prefix).await? {
+                self.find(
+                    Code::RoleIdle,
+                    object,
+                    "it inherits its roles, and has some of its own, which count for nothing",
+                );
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn workflow_role(&mut self, key: &Key, value: &Bytes) -> Result<()> {
+        let Some(role) = self.read(key, WorkflowRoleRecord::decode(value)) else { return Ok(()) };
+        let object = format!("role of repository {} on {}", role.repository, self.place(role.package).await);
+        self.record(key, value, &role, &object).await?;
+        if !self.package_exists(role.package).await? {
+            self.useless(Code::PackageMissing, &object, "there is no such package".into(), &role);
+        } else if !self.repository_exists(role.repository).await? {
+            self.useless(Code::RepositoryMissing, &object, "there is no such repository".into(), &role);
+        } else if let Ok(Some(package)) = packages::by_id(self.view, role.package).await
+            && let Ok(path) = package.package_name().map(|name| name.to_string())
+            && path != role.path
+        {
+            let text = format!("it says that the package is {:?}, so lists leave it out", role.path);
+            let mut batch = Batch::new();
+            batch.expect_equals(package.key(), Some(package.value()));
+            batch.replace(Some(&role), Some(&WorkflowRoleRecord { path, ..role.clone() }));
+            self.add(Found::new(Code::PathWrong, &object, text).mended_by(batch));
+        }
+        Ok(())
+    }
+
+    /// An index entry of workflow access. `None`: it is no such key.
+    pub(super) async fn workflow_entry(
+        &mut self,
+        key: &Key,
+        value: &Bytes,
+        mut f: Fields<'_>,
+    ) -> Result<Option<()>> {
+        let repository = f.u64().map(RepositoryId);
+        let path = f.text();
+        let (Some(repository), Some(_), Some(package), Some(())) = (repository, path, f.package(), f.end())
+        else {
+            return Ok(None);
+        };
+        let at = WorkflowRoleRecord::key_of(package, repository);
+        self.entry(key, value, at, WorkflowRoleRecord::decode).await?;
+        Ok(Some(()))
     }
 
     /// Index entries of repositories and their roles. `None`: it is no such key.

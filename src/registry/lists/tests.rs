@@ -51,9 +51,14 @@ fn sketch() -> impl Strategy<Value = Sketch> {
     let in_teams = prop::collection::vec((index(), 0..3usize), 0..6);
     let group_role = (prop::option::weighted(0.7, index()), 2..4usize, index(), 1..4u8);
     let groups = (bases, teams, in_teams, prop::collection::vec(group_role, 0..15));
-    (packages, roles, members, suspended, closed, prop::bool::weighted(0.8), groups).prop_map(
-        |(packages, roles, members, suspended, closed, anonymous, groups)| {
+    let links = prop::collection::vec(prop::option::of((index(), any::<bool>())), 40);
+    let repository_role = (prop::option::weighted(0.5, index()), 0..3usize, index(), 1..6u8);
+    let repositories = prop::collection::vec(0..NAMES.len(), 0..6);
+    let repositories = (repositories, links, prop::collection::vec(repository_role, 0..10));
+    (packages, roles, members, suspended, closed, prop::bool::weighted(0.8), groups, repositories).prop_map(
+        |(packages, roles, members, suspended, closed, anonymous, groups, repositories)| {
             let (bases, teams, in_teams, group_roles) = groups;
+            let (repositories, links, repository_roles) = repositories;
             Sketch {
                 packages,
                 roles,
@@ -65,6 +70,9 @@ fn sketch() -> impl Strategy<Value = Sketch> {
                 teams,
                 in_teams,
                 group_roles,
+                repositories,
+                links,
+                repository_roles,
             }
         },
     )
@@ -118,6 +126,7 @@ proptest! {
         runtime.block_on(async {
             let mut fewer = sketch.clone();
             fewer.group_roles.pop();
+            fewer.repository_roles.pop();
             let (with, without) = (World::of(&sketch).await, World::of(&fewer).await);
             for (one, other) in with.viewers().await.iter().zip(without.viewers().await) {
                 let all = with.readable(one).await;
@@ -125,7 +134,13 @@ proptest! {
                 assert!(few.iter().all(|path| all.contains(path)), "{few:?} of {all:?} as {:?}", one.actor);
             }
 
-            let mut none = Sketch { roles: Vec::new(), group_roles: Vec::new(), bases: vec![0, 0], ..sketch.clone() };
+            let mut none = Sketch {
+                roles: Vec::new(),
+                group_roles: Vec::new(),
+                repository_roles: Vec::new(),
+                bases: vec![0, 0],
+                ..sketch.clone()
+            };
             none.packages.iter_mut().for_each(|package| package.4 = false);
             none.members.retain(|(_, _, owner)| !owner);
             let world = World::of(&none).await;

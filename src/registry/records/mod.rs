@@ -7,6 +7,7 @@
 //! | meta | `n` path, package | index of packages by repository path |
 //! | meta | `P` owner, package | index of packages without a manifest |
 //! | meta | `l` visibility, path, package | index of the others, by who may read them |
+//! | meta | `L` repository, package; `W` repository, path, package | index of packages that link to it; that inherit from it |
 //! | meta | `N` path, package | index of deleted packages by repository path |
 //! | meta | `o` owner | [`AccountRecord`]; `O` name, owner: index; `w` owner: password hash |
 //! | meta | `m` organization, user | [`MemberRecord`]; `M` user, organization: index |
@@ -17,6 +18,7 @@
 //! | meta | `R` repository | [`RepositoryRecord`]; `d` owner, name, repository and `v` owner, place, repository: index |
 //! | meta | `V` repository | [`ReadmeRecord`] |
 //! | meta | `c` repository, collaborator | [`RepositoryRoleRecord`]; `C` collaborator, owner, repository: index |
+//! | meta | `D` package, repository | [`WorkflowRoleRecord`]; `Y` repository, path, package: index |
 //! | meta | `t` token | [`TokenRecord`]; `i` hash, token and `T` user, kind, time, token: index |
 //! | meta | `k` number | a signing key |
 //! | meta | `r` kind, id | a revision of rights |
@@ -60,13 +62,14 @@ mod team;
 mod tests;
 mod token;
 mod upload;
+mod workflow;
 
 pub use account::{AccountKind, AccountRecord, MemberRecord, Membership};
 pub(crate) use account::{decode_password, encode_password};
 pub use blob::{BlobRecord, Damage, Hold, Location, Quarantine};
 pub use deleted::{DeletedTag, Due};
 pub use manifest::{ManifestRecord, TagRecord, Target};
-pub use package::{PackageRecord, State};
+pub use package::{Link, PackageRecord, State};
 pub use policy::{PolicyOf, PolicyRecord, Retention};
 pub use repository::{ReadmeRecord, RepositoryRecord, RepositoryRoleRecord};
 pub(crate) use revision::{is_revision, revision_key};
@@ -75,6 +78,7 @@ pub use team::{GroupRoleRecord, TeamMemberRecord, TeamRecord};
 pub use token::TokenRecord;
 pub(crate) use token::{decode_signing_key, encode_signing_key, signing_key, signing_keys};
 pub use upload::{Held, UploadRecord};
+pub use workflow::WorkflowRoleRecord;
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -97,6 +101,8 @@ pub(crate) mod tag {
     pub(crate) const PENDING: u8 = b'P';
     pub(crate) const LISTED: u8 = b'l';
     pub(crate) const DELETED_NAME: u8 = b'N';
+    pub(crate) const LINKED: u8 = b'L';
+    pub(crate) const INHERITING: u8 = b'W';
     pub(crate) const ROLE: u8 = b'g';
     pub(crate) const ROLE_OF: u8 = b'G';
     pub(crate) const ROLE_PATH: u8 = b'h';
@@ -113,6 +119,8 @@ pub(crate) mod tag {
     pub(crate) const README: u8 = b'V';
     pub(crate) const REPOSITORY_ROLE: u8 = b'c';
     pub(crate) const REPOSITORY_ROLE_OF: u8 = b'C';
+    pub(crate) const WORKFLOW_ROLE: u8 = b'D';
+    pub(crate) const WORKFLOW_ROLE_OF: u8 = b'Y';
     pub(crate) const TOKEN: u8 = b't';
     pub(crate) const TOKEN_OF: u8 = b'T';
     pub(crate) const TOKEN_HASH: u8 = b'i';

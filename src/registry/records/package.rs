@@ -9,7 +9,7 @@ use super::{Due, corrupt, from_json, meta, tag, to_json};
 use crate::{
     auth::PackageTarget,
     error::Result,
-    model::{Ecosystem, OwnerId, PackageId, PackageName, Timestamp, Visibility},
+    model::{Ecosystem, OwnerId, PackageId, PackageName, RepositoryId, Timestamp, Visibility},
     store::{Key, Record, Space},
 };
 
@@ -51,12 +51,26 @@ pub struct PackageRecord {
     /// Whether it is on its way out for good: from here on parts of it are missing, and it cannot be restored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub purging: bool,
+    /// The source repository it links to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
+}
+
+/// A package's link to a source repository of its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The repository.
+    pub repository: RepositoryId,
+    /// Whether the roles on the package are those on the repository. Then it has none of its own.
+    pub inherits: bool,
 }
 
 const VERSION: u8 = 1;
 /// The form of a deleted package. One that is not deleted keeps the first form, byte for byte: a batch expects the bytes
 /// that were read, so what is read must be written again the same.
 const DELETED: u8 = 2;
+/// The form of a package that links to a repository, deleted or not.
+const LINKED: u8 = 3;
 
 impl PackageRecord {
     /// Where a package is stored.
@@ -124,8 +138,38 @@ impl PackageRecord {
 
     /// Reads a stored record.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let version = if bytes.first() == Some(&DELETED) { DELETED } else { VERSION };
-        from_json(version, bytes, "package")
+        let version = match bytes.first() {
+            Some(&known @ (DELETED | LINKED)) => known,
+            _ => VERSION,
+        };
+        let package: Self = from_json(version, bytes, "package")?;
+        match package.link.is_some() == (version == LINKED) {
+            true => Ok(package),
+            false => Err(corrupt("package", "its form and its link do not go together")),
+        }
+    }
+
+    fn form(&self) -> u8 {
+        match (&self.link, self.deleted) {
+            (Some(_), _) => LINKED,
+            (None, Some(_)) => DELETED,
+            (None, None) => VERSION,
+        }
+    }
+
+    /// The repository whose roles it inherits.
+    pub fn inherits(&self) -> Option<RepositoryId> {
+        self.link.filter(|link| link.inherits).map(|link| link.repository)
+    }
+
+    /// The prefix of the packages that link to a repository, deleted and pending ones too.
+    pub fn linked_to(repository: RepositoryId) -> Key {
+        meta(tag::LINKED).with(&repository.bytes())
+    }
+
+    /// The prefix of the packages that inherit from a repository, neither pending nor deleted, whose paths begin so.
+    pub fn inheriting(repository: RepositoryId, beginning: &str) -> Key {
+        meta(tag::INHERITING).with(&repository.bytes()).with(beginning.as_bytes())
     }
 
     /// Its name.
@@ -154,11 +198,12 @@ impl Record for PackageRecord {
     }
 
     fn value(&self) -> Bytes {
-        to_json(if self.deleted.is_some() { DELETED } else { VERSION }, self)
+        to_json(self.form(), self)
     }
 
     fn index(&self) -> BTreeSet<Key> {
         let mut keys = BTreeSet::new();
+        keys.extend(self.link.map(|link| Self::linked_to(link.repository).with(&self.id.bytes())));
         if let Some(deleted) = self.deleted {
             if let Ok(name) = self.package_name() {
                 keys.insert(Self::deleted_prefix(&name).with(&self.id.bytes()));
@@ -180,6 +225,9 @@ impl Record for PackageRecord {
             (State::Visible, Ok(name)) => {
                 let listed = Self::listed(self.visibility, "").with_text(&name.to_string());
                 keys.insert(listed.with(&self.id.bytes()));
+                keys.extend(self.inherits().map(|repository| {
+                    Self::inheriting(repository, "").with_text(&name.to_string()).with(&self.id.bytes())
+                }));
             }
             (State::Visible, Err(_)) => {}
         }
@@ -205,6 +253,7 @@ mod tests {
             creator: Some(OwnerId(4)),
             deleted: None,
             purging: false,
+            link: None,
         };
         let golden =
             b"\x01{\"id\":1,\"owner\":2,\"ecosystem\":2,\"owner_name\":\"acme\",\"name\":\"left-pad\",\
@@ -221,6 +270,26 @@ mod tests {
         let index: Vec<_> = visible.index().into_iter().map(|key| key.bytes).collect();
         assert_eq!(index[0], b"lprivate\0npm/acme/left-pad\0\0\0\0\0\0\0\0\x01");
         assert_eq!((index[1][0], index.len()), (b'n', 2));
+
+        let link = Some(Link { repository: RepositoryId(9), inherits: true });
+        let linked = PackageRecord { link, ..visible.clone() };
+        let golden =
+            b"\x03{\"id\":1,\"owner\":2,\"ecosystem\":2,\"owner_name\":\"acme\",\"name\":\"left-pad\",\
+            \"visibility\":\"private\",\"state\":\"visible\",\"created\":3,\"creator\":4,\
+            \"link\":{\"repository\":9,\"inherits\":true}}";
+        assert_eq!(linked.value().as_ref(), golden);
+        assert_eq!(PackageRecord::decode(golden).unwrap(), linked);
+        let index: Vec<_> = linked.index().into_iter().map(|key| key.bytes).collect();
+        assert_eq!(index[0], b"L\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01");
+        assert_eq!(index[1], b"W\0\0\0\0\0\0\0\x09npm/acme/left-pad\0\0\0\0\0\0\0\0\x01");
+        assert_eq!((index[2][0], index[3][0], index.len()), (b'l', b'n', 4));
+        let link = Some(Link { repository: RepositoryId(9), inherits: false });
+        let linked = PackageRecord { link, deleted: Some(5), ..linked };
+        assert_eq!(PackageRecord::decode(&linked.value()).unwrap(), linked);
+        let index: Vec<_> = linked.index().into_iter().map(|key| key.bytes[0]).collect();
+        assert_eq!(index, b"LNd", "what is deleted stays linked, and is listed nowhere");
+        let first = [b"\x01", &golden[1..]].concat();
+        assert!(PackageRecord::decode(&first).is_err(), "a link in the first form");
 
         let deleted = PackageRecord { deleted: Some(5), ..visible };
         let golden =

@@ -14,6 +14,7 @@ use crate::{
         AccountRecord, BlobRecord, DeletedTag, GroupRoleRecord, Held, Location, ManifestRecord, MemberRecord,
         PackageRecord, PolicyOf, PolicyRecord, ReadmeRecord, RepositoryRecord, RepositoryRoleRecord,
         RoleRecord, State, TagRecord, TeamMemberRecord, TeamRecord, TokenRecord, UploadRecord,
+        WorkflowRoleRecord,
     },
     store::{Key, Record, Space},
 };
@@ -30,6 +31,7 @@ struct Parts {
     repositories: BTreeMap<RepositoryId, RepositoryRecord>,
     repository_roles: Vec<RepositoryRoleRecord>,
     readmes: Vec<RepositoryId>,
+    workflows: Vec<WorkflowRoleRecord>,
     group_roles: Vec<GroupRoleRecord>,
     policies: Vec<PolicyRecord>,
     uploads: Vec<UploadRecord>,
@@ -140,6 +142,10 @@ impl Parts {
                 let repository = self.record(key, RepositoryRecord::decode(value).unwrap());
                 self.repositories.insert(repository.id, repository);
             }
+            b'D' => {
+                let role = self.record(key, WorkflowRoleRecord::decode(value).unwrap());
+                self.workflows.push(role);
+            }
             b'V' => {
                 let readme = self.record(key, ReadmeRecord::decode(value).unwrap());
                 self.readmes.push(readme.repository);
@@ -158,7 +164,7 @@ impl Parts {
                 self.policies.push(policy);
             }
             b'O' | b'M' | b'n' | b'N' | b'P' | b'l' | b'G' | b'h' | b'T' | b'U' | b'i' | b'q' | b'E'
-            | b'f' | b'X' | b'A' | b'd' | b'v' | b'C' => self.entry(key),
+            | b'f' | b'X' | b'A' | b'd' | b'v' | b'C' | b'L' | b'W' | b'Y' => self.entry(key),
             b'b' => assert_eq!((bytes_of(key), value.len()), (17, 8), "a pin says until when"),
             b'w' | b'k' | b'r' | b's' => {}
             other => panic!("meta {}", other as char),
@@ -322,6 +328,24 @@ fn repositories(parts: &Parts) {
             Collaborator::User(user) => assert!(parts.accounts.contains(&user), "{role:?}"),
             Collaborator::Team(team) => assert_eq!(parts.teams[&team].organization, role.owner),
         }
+    }
+    for package in parts.packages.values() {
+        if let Some(link) = package.link {
+            assert_eq!(
+                parts.repositories[&link.repository].owner, package.owner,
+                "{package:?} links elsewhere"
+            );
+        }
+        let own = parts.roles.iter().map(|role| role.package);
+        let mut own = own.chain(parts.group_roles.iter().map(|role| role.package));
+        assert!(
+            package.inherits().is_none() || own.all(|of| of != package.id),
+            "{package:?} has roles of its own"
+        );
+    }
+    for role in &parts.workflows {
+        assert!(parts.repositories.contains_key(&role.repository), "{role:?}");
+        assert_eq!(parts.packages[&role.package].package_name().unwrap().to_string(), role.path);
     }
     assert!(parts.readmes.iter().all(|of| parts.repositories.contains_key(of)));
 }

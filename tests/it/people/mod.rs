@@ -7,6 +7,7 @@ mod commands;
 mod explain;
 mod first_push;
 mod limits;
+mod links;
 mod listing;
 mod oracle;
 mod repositories;

@@ -2,6 +2,7 @@
 //! no type with the policy; it knows names, sets and loops.
 
 mod groups;
+mod links;
 mod repositories;
 mod rules;
 mod small;
@@ -39,6 +40,7 @@ enum Op {
     Expire,
     Group(groups::Op),
     Repository(repositories::Op),
+    Link(links::Op),
 }
 
 /// Limits of a token to be made: packages, owners, actions, by their places in the lists.
@@ -64,6 +66,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Expire),
         8 => groups::op().prop_map(Op::Group),
         8 => repositories::op().prop_map(Op::Repository),
+        6 => links::op().prop_map(Op::Link),
     ]
 }
 
@@ -172,9 +175,11 @@ impl Both {
                 let packages = &self.oracle.packages;
                 self.oracle.roles.retain(|(on, _), _| packages.contains_key(on));
                 self.oracle.group_roles.retain(|(on, _), _| packages.contains_key(on));
+                self.oracle.links.retain(|on, _| packages.contains_key(on));
             }
             Op::Group(op) => self.group(op).await,
             Op::Repository(op) => self.repository(op).await,
+            Op::Link(op) => self.links(op).await,
         }
     }
 
@@ -206,7 +211,13 @@ impl Both {
     async fn role(&mut self, path: &str, user: &str, role: u8) {
         if self.oracle.packages.contains_key(path) {
             let key = (path.to_owned(), user.to_owned());
-            self.world.role(path, user, Role::from_code(role)).await;
+            let grant = self.world.manage(path).await;
+            let done = self.world.registry.set_role(&grant, user, Role::from_code(role)).await;
+            let refused = role > 0 && self.oracle.inherits(path).is_some();
+            assert_eq!(done.is_err(), refused, "{done:?}");
+            if refused {
+                return;
+            }
             self.oracle.roles.remove(&key);
             if role > 0 {
                 self.oracle.roles.insert(key, role);
@@ -229,10 +240,10 @@ impl Both {
         self.packages += 1;
         if manifest {
             world.put(&grant, "latest").await.unwrap();
-            if package.pending && owner_of(path) != token.user {
+            let pending = std::mem::replace(&mut package.pending, false);
+            if pending && owner_of(path) != token.user && oracle.inherits(path).is_none() {
                 oracle.roles.insert((path.to_owned(), token.user.clone()), 3);
             }
-            package.pending = false;
         }
     }
 

@@ -2,15 +2,19 @@
 
 use proptest::prelude::*;
 
-use super::world::{World, now};
+use super::world::{World, name as package, now};
 use crate::{
     auth::{Caller, Grant, ManageRepository},
     error::Result,
-    model::{Collaborator, OwnerId, RepositoryId, RepositoryName, RepositoryRole, TeamName, Visibility},
+    model::{
+        Collaborator, OwnerId, RepositoryId, RepositoryName, RepositoryRole, Role, TeamName, Visibility,
+    },
     registry::{
         Registry,
         fsck::*,
-        records::{AccountRecord, RepositoryRecord, RepositoryRoleRecord},
+        records::{
+            AccountRecord, Link, PackageRecord, RepositoryRecord, RepositoryRoleRecord, WorkflowRoleRecord,
+        },
         repositories::{self, CollaboratorName, RepositoryEdit},
     },
 };
@@ -35,6 +39,9 @@ pub(super) async fn fill(registry: &Registry) {
     for who in [core, CollaboratorName::User("bob".into())] {
         registry.set_repository_role(&grant, &who, Some(RepositoryRole::Triage)).await.unwrap();
     }
+    let manage = registry.policy().authorize(&operator, &package()).await.unwrap();
+    let to = registry.policy().authorize_repository(&operator, "acme", "app").await.unwrap();
+    registry.give_workflow(&manage, &to, Role::Write).await.unwrap();
 }
 
 async fn manage(registry: &Registry, caller: &Caller, name: &str) -> Result<Grant<ManageRepository>> {
@@ -50,6 +57,10 @@ pub(super) enum Step {
     Delete(u8),
     User(u8, bool),
     Team(u8, u8, bool),
+    Link(u8),
+    Unlink,
+    Inherit(bool),
+    Workflow(u8, bool),
 }
 
 pub(super) fn steps() -> impl Strategy<Value = Step> {
@@ -62,6 +73,10 @@ pub(super) fn steps() -> impl Strategy<Value = Step> {
         1 => repo().prop_map(Step::Delete),
         2 => (repo(), any::<bool>()).prop_map(|(repo, given)| Step::User(repo, given)),
         2 => (repo(), 0u8..3, any::<bool>()).prop_map(|(repo, team, given)| Step::Team(repo, team, given)),
+        3 => repo().prop_map(Step::Link),
+        1 => Just(Step::Unlink),
+        2 => any::<bool>().prop_map(Step::Inherit),
+        2 => (repo(), any::<bool>()).prop_map(|(repo, given)| Step::Workflow(repo, given)),
     ]
 }
 
@@ -105,6 +120,22 @@ pub(super) async fn take(registry: &Registry, caller: &Caller, step: &Step) -> R
             let grant = manage(registry, caller, &name(repo)).await?;
             registry.set_repository_role(&grant, &who, role(*given)).await?;
         }
+        Step::Link(repo) => {
+            let to = policy.authorize_repository(caller, "acme", &name(repo)).await?;
+            registry.link_package(&policy.authorize(caller, &package()).await?, &to).await?;
+        }
+        Step::Unlink => registry.unlink_package(&policy.authorize(caller, &package()).await?).await?,
+        Step::Workflow(repo, given) => {
+            let manage = policy.authorize(caller, &package()).await?;
+            let named = RepositoryName::parse(&format!("acme/{}", name(repo)))?;
+            if *given {
+                let to = policy.authorize_repository(caller, "acme", &name(repo)).await?;
+                registry.give_workflow(&manage, &to, Role::Write).await?;
+            } else {
+                registry.end_workflow(&manage, &named).await?;
+            }
+        }
+        Step::Inherit(on) => registry.set_inherits(&policy.authorize(caller, &package()).await?, *on).await?,
     }
     Ok(())
 }
@@ -146,6 +177,28 @@ async fn repositories_that_do_not_hold_together_are_found() {
         world.edit(|batch| batch.put(key, Bytes::new())).await;
         world.finds_and_mends(&[Code::IndexStray]).await;
     }
+    let package = world.package().await;
+    let link =
+        |repository, inherits| PackageRecord { link: Some(Link { repository, inherits }), ..package.clone() };
+    let dangling = link(RepositoryId(7), false);
+    world.edit(|batch| batch.replace(Some(&package), Some(&dangling))).await;
+    world.finds_and_mends(&[Code::RepositoryMissing]).await;
+    world.edit(|batch| batch.replace(None, Some(&repository))).await;
+    let inherits = link(repository.id, true);
+    world.edit(|batch| batch.replace(Some(&package), Some(&inherits))).await;
+    world.finds(&[Code::RoleIdle]).await;
+    world.edit(|batch| batch.replace(Some(&inherits), Some(&package))).await;
+    world.edit(|batch| batch.replace(Some(&repository), None)).await;
+    let path = "acme/app".to_owned();
+    let workflow = WorkflowRoleRecord {
+        package: package.id,
+        repository: RepositoryId(7),
+        role: Role::Read,
+        since: 1,
+        path,
+    };
+    world.edit(|batch| batch.replace(None, Some(&workflow))).await;
+    world.finds_and_mends(&[Code::RepositoryMissing]).await;
     let foreign = RepositoryRecord { owner: OwnerId(7), ..repository.clone() };
     world.edit(|batch| batch.replace(None, Some(&foreign))).await;
     world.finds(&[Code::AccountMissing]).await;

@@ -15,12 +15,16 @@ use bytes::Bytes;
 use crate::{
     auth::{Actor, Caller, Limits, Pull, Verb},
     error::Result,
-    model::{Digest, Group, OwnerId, PackageId, Role, Scope, Scopes, TeamId, Timestamp, Visibility},
+    model::{
+        Collaborator, Digest, Group, OwnerId, PackageId, RepositoryId, RepositoryRole, Role, Scope, Scopes,
+        TeamId, Timestamp, Visibility,
+    },
     registry::{
         Registry, Settings,
         records::{
-            AccountKind, AccountRecord, GroupRoleRecord, ManifestRecord, MemberRecord, Membership,
-            PackageRecord, RoleRecord, State, TeamMemberRecord, TeamRecord,
+            AccountKind, AccountRecord, GroupRoleRecord, Link, ManifestRecord, MemberRecord, Membership,
+            PackageRecord, RepositoryRecord, RepositoryRoleRecord, RoleRecord, State, TeamMemberRecord,
+            TeamRecord,
         },
     },
     store::{
@@ -100,6 +104,12 @@ pub(super) struct Sketch {
     pub(super) in_teams: Vec<(proptest::sample::Index, usize)>,
     /// Roles of a team or an organization on a package.
     pub(super) group_roles: Vec<(Option<proptest::sample::Index>, usize, proptest::sample::Index, u8)>,
+    /// Whose repositories there are.
+    pub(super) repositories: Vec<usize>,
+    /// For each package one of its owner's repositories to link to, and whether it inherits.
+    pub(super) links: Vec<Option<(proptest::sample::Index, bool)>>,
+    /// Roles of a team or a user on a repository.
+    pub(super) repository_roles: Vec<(Option<proptest::sample::Index>, usize, proptest::sample::Index, u8)>,
     pub(super) anonymous: bool,
 }
 
@@ -146,6 +156,7 @@ impl World {
             creator: None,
             deleted: None,
             purging: false,
+            link: None,
         }
     }
 
@@ -171,6 +182,13 @@ impl World {
         for (number, (owner, ecosystem, name, what, public, full)) in sketch.packages.iter().enumerate() {
             let mut package = Self::package(*owner, *ecosystem, ["x", "x-y", "x0", "z"][*name]);
             package.visibility = if *public { Visibility::Public } else { Visibility::Private };
+            let own: Vec<usize> =
+                (0..sketch.repositories.len()).filter(|at| sketch.repositories[*at] == *owner).collect();
+            let link = sketch.links[number].filter(|_| !own.is_empty());
+            package.link = link.map(|(which, inherits)| Link {
+                repository: RepositoryId(own[which.index(own.len())] as u64),
+                inherits,
+            });
             package.creator = (number % 2 == 0).then(|| Self::id(0));
             let path = package.package_name().unwrap();
             let taken =
@@ -198,6 +216,7 @@ impl World {
             }
         }
         world.groups(&mut batch, sketch, &packages);
+        world.repositories(&mut batch, sketch);
         for owner in 0..NAMES.len() {
             let suspended = (0..3).any(|who| user(who) == owner && sketch.suspended[who]);
             let account = Self::account(owner);
@@ -247,6 +266,46 @@ impl World {
                 batch.replace(None, Some(&role));
             }
         }
+    }
+
+    /// Repositories, and the roles on them.
+    fn repositories(&self, batch: &mut Batch, sketch: &Sketch) {
+        for (number, owner) in sketch.repositories.iter().enumerate() {
+            self.repository(batch, *owner, number as u64);
+        }
+        let mut given = std::collections::BTreeSet::new();
+        for (team, who, on, role) in &sketch.repository_roles {
+            let Some(owner) = sketch.repositories.get(on.index(sketch.repositories.len().max(1))) else {
+                continue;
+            };
+            let repository = RepositoryId(on.index(sketch.repositories.len()) as u64);
+            let of = match team {
+                Some(_) if sketch.teams.is_empty() => continue,
+                Some(team) => Collaborator::Team(TeamId(team.index(sketch.teams.len()) as u64)),
+                None => Collaborator::User(Self::id(user(*who))),
+            };
+            if given.insert((repository, of)) {
+                let (owner, role) = (Self::id(*owner), RepositoryRole::from_code(*role).unwrap());
+                batch.replace(None, Some(&RepositoryRoleRecord { repository, of, owner, role, since: 0 }));
+            }
+        }
+    }
+
+    /// A repository of this number.
+    pub(super) fn repository(&self, batch: &mut Batch, owner: usize, number: u64) {
+        let repository = RepositoryRecord {
+            id: RepositoryId(number),
+            owner: Self::id(owner),
+            name: format!("r{number}"),
+            visibility: Visibility::Private,
+            description: String::new(),
+            url: String::new(),
+            topics: Vec::new(),
+            license: String::new(),
+            created: 0,
+            synced: None,
+        };
+        batch.replace(None, Some(&repository));
     }
 
     fn store(batch: &mut Batch, package: &PackageRecord, full: bool) {

@@ -143,8 +143,9 @@ impl Both {
         let grant = self.world.manage(path).await;
         let done = self.world.registry.set_group_role(&grant, &group, Role::from_code(role)).await;
         let oracle = &mut self.oracle;
-        let good =
-            team.is_none_or(|team| owner_of(path) == org && oracle.teams.contains_key(&key(org, team)));
+        let good = team
+            .is_none_or(|team| owner_of(path) == org && oracle.teams.contains_key(&key(org, team)))
+            && (role == 0 || oracle.inherits(path).is_none());
         assert_eq!(done.is_ok(), good, "{done:?}");
         if good {
             let group = team.map_or_else(|| format!("org:{org}"), |team| format!("team:{org}/{team}"));

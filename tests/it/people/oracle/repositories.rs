@@ -74,6 +74,7 @@ impl Both {
                 let Some(grant) = self.manage_repo(REPOS[*repo]).await else { return };
                 self.world.registry.delete_repository(&grant).await.unwrap();
                 self.oracle.repositories.remove(REPOS[*repo]);
+                self.oracle.unlink_all(REPOS[*repo]);
             }
             Op::Visibility(repo, visibility) => {
                 let Some(grant) = self.manage_repo(REPOS[*repo]).await else { return };
@@ -161,7 +162,11 @@ impl Both {
             return;
         }
         let mut moved = self.oracle.repositories.remove(repo).unwrap();
+        for (_, (link, _)) in self.oracle.links.iter_mut().filter(|(_, (link, _))| link == repo) {
+            *link = to.to_owned();
+        }
         if from != new_owner {
+            self.oracle.unlink_all(to);
             moved.roles.clear();
             if !ORGS.contains(&new_owner) && moved.visibility == 1 {
                 moved.visibility = 0;

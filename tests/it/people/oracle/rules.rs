@@ -34,6 +34,8 @@ pub(super) struct Oracle {
     /// (package, `team:acme/core` or `org:acme`) → 1 read, 2 write, 3 admin
     pub(super) group_roles: BTreeMap<(String, String), u8>,
     pub(super) repositories: BTreeMap<String, Repository>,
+    /// package → the repository it links to, and whether it inherits
+    pub(super) links: BTreeMap<String, (String, bool)>,
 }
 
 #[derive(Debug)]
@@ -138,6 +140,9 @@ impl Oracle {
         let Some(package) = self.packages.get(path) else { return 0 };
         let mut role = *self.roles.get(&(path.to_owned(), user.to_owned())).unwrap_or(&0);
         role = role.max(self.by_groups(user, path));
+        if let Some(repo) = self.inherits(path) {
+            role = role.max([0, 1, 1, 2, 2, 3][usize::from(self.given_on(user, repo))]);
+        }
         if self.rules(user, &owner) {
             role = 3;
         }

@@ -1,5 +1,7 @@
 //! Every world with at most two of each thing, and every way by which a member can come to a role in it.
 
+use packhouse::{model::TeamName, registry::repositories::CollaboratorName};
+
 use super::{Both, Op};
 
 /// Bob in an organization of ada's with two teams, and in another one; a package of the first.
@@ -54,6 +56,67 @@ async fn roles(both: &mut Both) -> usize {
                         both.ask_about("bob", "acme/one").await;
                         worlds += 1;
                     }
+                }
+            }
+        }
+    }
+    worlds
+}
+
+/// Bob in an organization of ada's with two teams, one in the other; a package of it that links to a repository, or does
+/// not, and inherits from it, or does not.
+#[tokio::test]
+async fn every_small_world_with_a_repository_is_decided_alike() {
+    let mut both = Both::new().await;
+    both.apply(&Op::Push(0, 2)).await;
+    both.create("acme", "core", None).await;
+    both.create("acme", "Web", Some("core")).await;
+    for repo in ["acme/src", "acme/Lib"] {
+        both.create_repo(repo, 0).await;
+    }
+    let mut worlds = 0;
+    for standing in [None, Some(false), Some(true)] {
+        both.member("acme", "bob", standing).await;
+        for team in [None, Some("core"), Some("Web")] {
+            if standing.is_none() && team.is_some() {
+                break;
+            }
+            for other in ["core", "Web"] {
+                both.team_member("acme", other, "bob", None).await;
+            }
+            if let Some(team) = team {
+                both.team_member("acme", team, "bob", Some(false)).await;
+            }
+            for link in [None, Some(("acme/src", false)), Some(("acme/src", true)), Some(("acme/Lib", true))]
+            {
+                both.world.registry.unlink_package(&both.world.manage("acme/one").await).await.unwrap();
+                both.oracle.links.remove("acme/one");
+                if let Some((repo, inherits)) = link {
+                    both.link("acme/one", repo).await;
+                    both.inherit("acme/one", inherits).await;
+                }
+                worlds += on_repository(&mut both).await;
+            }
+        }
+    }
+    assert_eq!(worlds, (1 + 3 + 3) * 4 * 3 * 3 * 6 * 3);
+}
+
+/// All roles there can be on the repository and, where there can be one, on the package.
+async fn on_repository(both: &mut Both) -> usize {
+    let mut worlds = 0;
+    for base in 0..3 {
+        both.base("acme", base).await;
+        for core in [0, 2, 4] {
+            let team = CollaboratorName::Team(TeamName::parse("acme/core").unwrap());
+            both.repo_role("acme/src", &team, "team:acme/core".into(), core, true).await;
+            for bob in 0..6 {
+                let user = CollaboratorName::User("bob".into());
+                both.repo_role("acme/src", &user, "bob".into(), bob, true).await;
+                for direct in [0, 1, 2] {
+                    both.role("acme/one", "bob", direct).await;
+                    both.ask_about("bob", "acme/one").await;
+                    worlds += 1;
                 }
             }
         }
