@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::{
     Access, Actor, Caller, Claims, Keyring, LIFETIME, Limits, Means, Passwords, Presented, Revision, Secret,
-    TokenHash, TokenKind, TokenSecret, credentials::invalid, password::Stored,
+    TokenHash, TokenKind, TokenSecret, credentials::invalid, password::Stored, totp,
 };
 use crate::{
     error::{Challenge, Error, Kind, Result},
@@ -27,6 +27,8 @@ pub struct Identity {
     pub administrator: bool,
     /// How many times the password has changed.
     pub sign_in: u64,
+    /// Whether a code must come with the password.
+    pub second_factor: bool,
     /// The principal's revision all this was read at.
     pub revision: Revision,
 }
@@ -67,6 +69,9 @@ pub trait Identities: Send + Sync {
 
     /// A user's password hash, if it has a password.
     async fn password(&self, user: OwnerId) -> Result<Option<String>>;
+
+    /// Takes a code of a user's second factor, once: says whether it was good. The only thing here that writes.
+    async fn use_code(&self, user: OwnerId, code: &Secret, at: Timestamp) -> Result<bool>;
 
     /// The keys that sign bearer tokens. `wanted` is a key's number seen in one: if it is unknown, a source that more
     /// than one process writes looks again.
@@ -232,13 +237,46 @@ impl Authenticator {
             }
             _ => None,
         };
-        let right = self.passwords.check(stored, secret).await?;
-        match identity {
-            Some(identity) if right && identity.active => {
-                let caller = Caller { sign_in: Some(identity.sign_in), scopes: Scopes::ALL, ..caller };
-                Ok(as_user(&identity, caller))
+        let factor = identity.as_ref().is_some_and(|identity| identity.second_factor);
+        let (password, code) = match totp::split(secret).filter(|_| factor) {
+            Some((password, code)) => (password, Some(code)),
+            None => (secret.clone(), None),
+        };
+        // What was right a moment ago is no guess; a code always may be one.
+        let guess = match stored {
+            Some(stored) if !factor => !self.passwords.remembers(stored, &password)?,
+            _ => true,
+        };
+        if guess {
+            self.passwords.lockout().attempt(name, caller.at)?;
+        }
+        let right = self.passwords.check(stored, &password).await?;
+        let Some(identity) = identity.filter(|identity| right && identity.active) else {
+            return Err(invalid("the user name or the password is wrong"));
+        };
+        if factor {
+            self.second_factor(&identity, code, caller.at).await?;
+        }
+        if guess {
+            self.passwords.lockout().right(name);
+        }
+        let caller = Caller { sign_in: Some(identity.sign_in), scopes: Scopes::ALL, ..caller };
+        Ok(as_user(&identity, caller))
+    }
+
+    /// Asked after the password was right, so that nobody else learns who has one.
+    async fn second_factor(&self, identity: &Identity, code: Option<Secret>, at: Timestamp) -> Result<()> {
+        let Some(code) = code else {
+            return Err(invalid(
+                "a code is needed besides: send PASSWORD,CODE with a new code of your app or a recovery code; commands \
+                 and CI jobs use a token instead",
+            ));
+        };
+        match self.identities.use_code(identity.user, &code, at).await? {
+            true => Ok(()),
+            false => {
+                Err(invalid("the code is wrong, was used already, or is too old; wait for the next one"))
             }
-            _ => Err(invalid("the user name or the password is wrong")),
         }
     }
 }

@@ -9,9 +9,11 @@ mod bearer;
 mod caller;
 mod credentials;
 mod limits;
+mod lockout;
 mod password;
 mod policy;
 mod token;
+mod totp;
 
 pub use action::{
     Action, CreatePackage, Delete, LinkRepository, Manage, ManageOwner, ManageRepository, ManageTeam, Need,
@@ -30,6 +32,7 @@ pub use policy::{
 };
 pub(crate) use token::random_text;
 pub use token::{TokenHash, TokenKind, TokenSecret};
+pub use totp::{RECOVERY_CODES, TotpKey, recovery_code, recovery_hash};
 
 use crate::model::{Stamp, Timestamp};
 

@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
-use super::Secret;
+use super::{Secret, lockout::Lockout};
 use crate::{
     error::{Error, Kind, Result, What},
     model::{OwnerId, id::random},
@@ -44,6 +44,7 @@ pub struct Passwords {
     /// The key of `right`: what is remembered means nothing outside this process.
     key: [u8; 32],
     right: Cache<[u8; 32], ()>,
+    lockout: Lockout,
 }
 
 impl std::fmt::Debug for Passwords {
@@ -62,6 +63,7 @@ impl Passwords {
             admitted: Arc::new(Semaphore::new(running + QUEUE)),
             key: random()?,
             right: Cache::new(REMEMBERED),
+            lockout: Lockout::new(),
         })
     }
 
@@ -109,6 +111,17 @@ impl Passwords {
             self.right.insert(fingerprint, ());
         }
         Ok(right)
+    }
+
+    /// How often wrong ones were tried, by name.
+    pub(super) fn lockout(&self) -> &Lockout {
+        &self.lockout
+    }
+
+    /// Whether a password was found right a moment ago.
+    pub(super) fn remembers(&self, stored: Stored<'_>, password: &Secret) -> Result<bool> {
+        let fingerprint = self.fingerprint(stored.user, stored.sign_in, password)?;
+        Ok(self.right.get(&fingerprint).is_some())
     }
 
     /// Names a right password without keeping it. The sign-in number is in it, so a change of password forgets the old.

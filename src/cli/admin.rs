@@ -21,6 +21,7 @@ pub(super) fn user(command: User) -> ExitCode {
         User::Password { name, password_stdin: _, place } => {
             with(password(), |password| run(&place, Command::UserPassword { name, password }, false))
         }
+        User::SecondFactor(command) => super::factors::main(command),
         User::List(listing) => run(&listing.place, Command::UserList, listing.json),
         User::Suspend { name, undo, place } => {
             run(&place, Command::UserSuspend { name, suspended: !undo }, false)

@@ -3,6 +3,7 @@
 mod admin;
 mod backup;
 mod explain;
+mod factors;
 mod fsck;
 mod gc;
 mod links;
@@ -171,6 +172,9 @@ enum User {
         #[command(flatten)]
         place: Place,
     },
+    /// Ask a user for a code of an authenticator app at sign-in
+    #[command(subcommand)]
+    SecondFactor(factors::Factor),
     /// List the users
     List(Listing),
     /// Refuse a user by every way of signing in; what it owns stays

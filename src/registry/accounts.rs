@@ -238,6 +238,7 @@ impl Registry {
             self.leave_everything(&mut batch, &account).await?;
             batch.replace(Some(&account), None);
             batch.delete(AccountRecord::password_key(account.id));
+            self.end_factor(&mut batch, account.id).await?;
             Self::forget_policy(&mut batch, account.id);
             revisions::bump(&mut batch, Subject::Owner(account.id));
             revisions::bump(&mut batch, Subject::Principal(account.id));

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use quick_cache::sync::Cache;
 
 use super::{
-    accounts,
+    accounts, factors,
     groups::Groups,
     packages,
     records::{AccountKind, AccountRecord, Membership, PackageRecord, State},
@@ -19,10 +19,10 @@ use super::{
 use crate::{
     auth::{
         self, Acl, Actor, Caller, Credential, Facts, Given, Identities, Identity, Keyring, OwnerTarget,
-        RepositoryFacts, Revision, Rule, Subject, TeamFacts, TeamTarget, TokenHash,
+        RepositoryFacts, Revision, Rule, Secret, Subject, TeamFacts, TeamTarget, TokenHash,
     },
     error::Result,
-    model::{OwnerId, PackageId, PackageName, Role, TokenId},
+    model::{OwnerId, PackageId, PackageName, Role, Timestamp, TokenId},
     store::{MetadataRead, MetadataStore},
 };
 
@@ -131,6 +131,7 @@ impl Directory {
             active: !account.suspended,
             administrator: account.administrator,
             sign_in: account.sign_in,
+            second_factor: factors::of(view, id).await?.is_some_and(|factor| factor.confirmed),
             revision: one(view, Subject::Principal(id)).await?,
         }))
     }
@@ -382,6 +383,10 @@ impl Identities for Directory {
 
     async fn password(&self, user: OwnerId) -> Result<Option<String>> {
         accounts::password(self.meta.as_ref(), user).await
+    }
+
+    async fn use_code(&self, user: OwnerId, code: &Secret, at: Timestamp) -> Result<bool> {
+        factors::use_code(self.meta.as_ref(), user, code, at).await
     }
 
     async fn keyring(&self, wanted: Option<u32>) -> Result<Arc<Keyring>> {

@@ -9,6 +9,7 @@ mod clock;
 mod collect;
 mod events;
 mod explain;
+pub mod factors;
 mod facts;
 pub mod fsck;
 mod groups;

@@ -44,6 +44,7 @@ impl Desk<'_> {
         match command {
             Command::UserAdd { name, admin, password } => self.user_add(&name, admin, password).await,
             Command::UserPassword { name, password } => self.user_password(&name, password).await,
+            Command::Factor(command) => self.factor(command).await,
             Command::UserList => self.accounts(AccountKind::User).await,
             Command::UserSuspend { name, suspended } => self.user_suspend(&name, suspended).await,
             Command::UserRemove { name } => {

@@ -8,6 +8,7 @@
 mod backup;
 mod execute;
 mod explain;
+mod factors;
 mod fsck;
 mod gc;
 mod layout;
@@ -31,6 +32,7 @@ use tokio::{
 
 pub use execute::execute;
 pub use explain::{Act, Explain};
+pub use factors::FactorCommand;
 pub use gc::Gc;
 pub use links::LinkCommand;
 pub use policy::{PolicyCommand, Wanted};
@@ -69,6 +71,8 @@ pub enum Command {
         /// The new password.
         password: String,
     },
+    /// Second factors.
+    Factor(FactorCommand),
     /// Lists the users.
     UserList,
     /// Suspends a user, or lets it back in.

@@ -31,7 +31,7 @@ impl Check<'_> {
     /// What is no index. `None`: it is no such key.
     async fn kept(&mut self, tag: u8, key: &Key, value: &Bytes, mut f: Fields<'_>) -> Result<Option<()>> {
         let shape = match tag {
-            tag::OWNER | tag::PACKAGE | tag::TOKEN | tag::PASSWORD | tag::TEAM => f.skip(8),
+            tag::OWNER | tag::PACKAGE | tag::TOKEN | tag::PASSWORD | tag::FACTOR | tag::TEAM => f.skip(8),
             tag::REPOSITORY | tag::README => f.skip(8),
             tag::MEMBER | tag::ROLE | tag::UPLOAD | tag::TEAM_MEMBER => f.skip(16),
             tag::GROUP_ROLE | tag::REPOSITORY_ROLE => f.skip(8 + 9),
@@ -50,6 +50,7 @@ impl Check<'_> {
         match tag {
             tag::OWNER => self.account(key, value).await?,
             tag::PASSWORD => self.password(key, value).await?,
+            tag::FACTOR => self.factor(key, value).await?,
             tag::MEMBER => self.member(key, value).await?,
             tag::PACKAGE => self.package(key, value).await?,
             tag::ROLE => self.role(key, value).await?,

@@ -9,8 +9,8 @@ use crate::{
     registry::{
         accounts, packages,
         records::{
-            AccountKind, AccountRecord, Held, ManifestRecord, MemberRecord, PackageRecord, PolicyOf,
-            PolicyRecord, RoleRecord, State, TokenRecord, UploadRecord, decode_password,
+            AccountKind, AccountRecord, FactorRecord, Held, ManifestRecord, MemberRecord, PackageRecord,
+            PolicyOf, PolicyRecord, RoleRecord, State, TokenRecord, UploadRecord, decode_password,
         },
     },
     store::{Batch, Key, Record},
@@ -57,6 +57,17 @@ impl Check<'_> {
             batch.delete(key.clone());
             let text = "it is the password of an account that is not there";
             self.add(Found::new(Code::AccountMissing, format!("password {user}"), text).mended_by(batch));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn factor(&mut self, key: &Key, value: &Bytes) -> Result<()> {
+        let Some(factor) = self.read(key, FactorRecord::decode(value)) else { return Ok(()) };
+        let object = format!("second factor {}", factor.user);
+        self.record(key, value, &factor, &object).await?;
+        if self.read(key, factor.totp()).is_some() && self.who(factor.user).await?.is_none() {
+            let text = format!("there is no account {}", factor.user);
+            self.useless(Code::AccountMissing, &object, text, &factor);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@
 //! | meta | `l` visibility, path, package | index of the others, by who may read them |
 //! | meta | `L` repository, package; `W` repository, path, package | index of packages that link to it; that inherit from it |
 //! | meta | `N` path, package | index of deleted packages by repository path |
-//! | meta | `o` owner | [`AccountRecord`]; `O` name, owner: index; `w` owner: password hash |
+//! | meta | `o` owner | [`AccountRecord`]; `O` name, owner: index; `w` owner: password hash; `2` owner: [`FactorRecord`] |
 //! | meta | `m` organization, user | [`MemberRecord`]; `M` user, organization: index |
 //! | meta | `g` package, user | [`RoleRecord`]; `G` user, owner, package and `h` user, path, package: index |
 //! | meta | `e` team | [`TeamRecord`]; `E` organization, name, team and `f` parent, team: index |
@@ -50,6 +50,7 @@ pub mod blob;
 pub(crate) mod clock;
 pub(crate) mod codec;
 mod deleted;
+mod factor;
 mod manifest;
 mod package;
 pub(crate) mod pin;
@@ -68,6 +69,7 @@ pub use account::{AccountKind, AccountRecord, MemberRecord, Membership};
 pub(crate) use account::{decode_password, encode_password};
 pub use blob::{BlobRecord, Damage, Hold, Location, Quarantine};
 pub use deleted::{DeletedTag, Due};
+pub use factor::FactorRecord;
 pub use manifest::{ManifestRecord, TagRecord, Target};
 pub use package::{Link, PackageRecord, State};
 pub use policy::{PolicyOf, PolicyRecord, Retention};
@@ -96,6 +98,7 @@ pub(crate) mod tag {
     pub(crate) const MEMBER: u8 = b'm';
     pub(crate) const MEMBER_OF: u8 = b'M';
     pub(crate) const PASSWORD: u8 = b'w';
+    pub(crate) const FACTOR: u8 = b'2';
     pub(crate) const PACKAGE: u8 = b'p';
     pub(crate) const PACKAGE_NAME: u8 = b'n';
     pub(crate) const PENDING: u8 = b'P';

@@ -5,6 +5,7 @@
 mod accounts;
 mod commands;
 mod explain;
+mod factors;
 mod first_push;
 mod limits;
 mod links;
