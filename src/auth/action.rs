@@ -140,6 +140,10 @@ actions! {
     Manage(PackageTarget) needs Admin, Admin, Manage as "package:manage";
     /// Create a package in an owner's name space.
     CreatePackage(OwnerTarget) needs Write, WritePackages, Push as "owner:create-package";
+    /// See who is in an organization, its teams, its settings; or one's own.
+    ReadOwner(OwnerTarget) needs Read, Admin, Manage as "owner:read";
+    /// See who is in a team.
+    ReadTeam(TeamTarget) needs Read, Admin, Manage as "team:read";
     /// Change an owner: members, settings.
     ManageOwner(OwnerTarget) needs Admin, Admin, Manage as "owner:manage";
     /// Say who is in a team.

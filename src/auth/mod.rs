@@ -17,7 +17,7 @@ mod totp;
 
 pub use action::{
     Action, CreatePackage, Delete, LinkRepository, Manage, ManageOwner, ManageRepository, ManageTeam, Need,
-    Operate, Place, Pull, Push, ReadRepository, Restore, Target, Verb,
+    Operate, Place, Pull, Push, ReadOwner, ReadRepository, ReadTeam, Restore, Target, Verb,
 };
 pub use authenticator::{Authenticator, Credential, Identities, Identity, Issued, recheck};
 pub use bearer::{Claims, Keyring, LIFETIME, Means, SigningKey};

@@ -26,6 +26,7 @@ use crate::{
     },
 };
 pub(crate) use repositories::sees;
+use viewer::{operates, rules};
 
 /// Whose rights a revision counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,6 +145,8 @@ pub struct Facts {
     pub rule: Option<Rule>,
     /// The actor's role over the owner: admin for the user itself and for an organization's owners.
     pub owner_role: Option<Role>,
+    /// Whether the actor belongs to the owner: is it, or a member of it.
+    pub belongs: bool,
     /// Whether the actor may create packages here.
     pub may_create: bool,
     /// Whether this owner's and the installation's settings let anonymous callers read public packages.
@@ -431,17 +434,6 @@ fn within_limits(caller: &Caller, facts: &Facts, need: Need) -> bool {
 /// Whether the caller may create packages here.
 fn may_create(caller: &Caller, facts: &Facts) -> bool {
     facts.may_create && good_for(caller, facts, CreatePackage::NEED)
-}
-
-/// Whether the caller may do this to the owner. An administrator manages every owner, which gives no role on packages.
-fn rules(caller: &Caller, facts: &Facts, need: Need) -> bool {
-    let role = if caller.administrator { Some(Role::Admin) } else { facts.owner_role };
-    role >= Some(need.role) && good_for(caller, facts, need) && caller.bound.is_none()
-}
-
-/// Whether the caller may run the installation.
-fn operates(caller: &Caller, need: Need) -> bool {
-    caller.administrator && good_for(caller, &Facts::default(), need) && caller.bound.is_none()
 }
 
 /// Whether the caller may know of the package: a role with a credential that reads, or publicity. For lists, which filter

@@ -93,6 +93,7 @@ impl Directory {
             rule: found.map(|given| given.rule),
             package: package.map(|package| package.target()).transpose()?,
             owner_role: standing.owner_role(),
+            belongs: standing.belongs,
             may_create: standing.may_create,
             anonymous_reads: self.anonymous_reads && owner.anonymous_reads,
             owner: Some(OwnerTarget { id: owner.id, name: owner.folded() }),

@@ -156,6 +156,7 @@ impl Registry {
     {
         let view = self.meta.snapshot()?;
         let shown = self.view(view.as_ref(), grant.target()).await?;
+        self.still(grant).await?;
         shown.ok_or_else(|| Error::new(Kind::StaleGrant, "the package was deleted meanwhile; try again"))
     }
 
@@ -208,7 +209,9 @@ impl Registry {
         grant: &Grant<Restore>,
         window: Window,
     ) -> Result<(Vec<Version>, bool)> {
-        self.newest(grant.target().id, window, |record| record.deleted).await
+        let page = self.newest(grant.target().id, window, |record| record.deleted).await?;
+        self.still(grant).await?;
+        Ok(page)
     }
 
     async fn newest(
@@ -254,6 +257,7 @@ impl Registry {
     pub async fn version_numbered(&self, grant: &Grant<Pull>, number: u64) -> Result<Version> {
         let view = self.meta.snapshot()?;
         let record = numbered(view.as_ref(), grant.target().id, number, false).await?;
+        self.still(grant).await?;
         self.version(view.as_ref(), record).await
     }
 
@@ -267,6 +271,7 @@ impl Registry {
         let found = view.get(&ManifestRecord::key_of(package, digest)).await?;
         let record = found.map(|value| ManifestRecord::decode(package, *digest, &value)).transpose()?;
         let record = record.filter(|record| record.deleted.is_none()).ok_or_else(no_such_version)?;
+        self.still(grant).await?;
         self.version(view.as_ref(), record).await
     }
 

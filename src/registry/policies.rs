@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     auth::{Grant, Manage, ManageOwner, PackageTarget},
-    error::{Error, Kind, Reason, Result},
+    error::{Error, Kind, Reason, Result, What},
     model::{OwnerId, Tag, TagPattern, TagPatterns},
     store::{Batch, Key, Record},
 };
@@ -25,6 +25,38 @@ pub struct Rules {
     pub immutable: TagPatterns,
     /// What goes by itself.
     pub retention: Option<Retention>,
+}
+
+impl Rules {
+    /// A policy that says something, and nothing that contradicts itself.
+    ///
+    /// # Errors
+    /// Invalid when it does not.
+    pub fn checked(
+        immutable: &[String],
+        except: &[String],
+        keep_all: bool,
+        retention: Retention,
+    ) -> Result<Self> {
+        let immutable = TagPatterns::parse(immutable, except)?;
+        let refuse = |text: &'static str| Err(Error::invalid(What::Request, text));
+        if immutable.is_empty() && !except.is_empty() {
+            return refuse("an exception needs something to be excepted from");
+        }
+        if keep_all && retention != Retention::default() {
+            return refuse("to keep all and to let something go are two policies");
+        }
+        if !retention.keep_tags.is_empty() && retention.is_idle() {
+            return refuse(
+                "keeping some tags lets no others go; say with keep-last or keep-younger what else stays",
+            );
+        }
+        let retention = (keep_all || !retention.is_idle()).then_some(retention);
+        if immutable.is_empty() && retention.is_none() {
+            return refuse("this policy says nothing; to take one away, clear it");
+        }
+        Ok(Self { immutable, retention })
+    }
 }
 
 /// The policies in force for a package, as they were read.

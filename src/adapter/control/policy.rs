@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     auth::{Delete, Grant, Manage, Pull},
-    error::{Error, Result, What},
+    error::Result,
     model::{PackageName, TagPattern, TagPatterns},
     registry::{Rules, records::Retention},
 };
@@ -65,35 +65,13 @@ pub struct Wanted {
 
 impl Wanted {
     fn rules(&self) -> Result<Rules> {
-        let immutable = TagPatterns::parse(&self.immutable, &self.except)?;
-        if immutable.is_empty() && !self.except.is_empty() {
-            return Err(Error::invalid(What::Request, "an exception needs something to be excepted from"));
-        }
         let retention = Retention {
             keep_last: self.keep_last,
             keep_younger: self.keep_younger,
             keep_tags: TagPatterns::parse(&self.keep_tags, &[])?,
             untagged_older: self.untagged_older,
         };
-        if self.keep_all && retention != Retention::default() {
-            return Err(Error::invalid(
-                What::Request,
-                "to keep all and to let something go are two policies",
-            ));
-        }
-        if !retention.keep_tags.is_empty() && retention.is_idle() {
-            let text =
-                "keeping some tags lets no others go; say with keep-last or keep-younger what else stays";
-            return Err(Error::invalid(What::Request, text));
-        }
-        let retention = (self.keep_all || !retention.is_idle()).then_some(retention);
-        if immutable.is_empty() && retention.is_none() {
-            return Err(Error::invalid(
-                What::Request,
-                "this policy says nothing; to take one away, clear it",
-            ));
-        }
-        Ok(Rules { immutable, retention })
+        Rules::checked(&self.immutable, &self.except, self.keep_all, retention)
     }
 }
 

@@ -6,15 +6,20 @@
 
 mod access;
 mod accounts;
+mod admin;
 mod changes;
 mod error;
 mod input;
+mod members;
 mod packages;
 mod page;
+mod policy;
 mod root;
 mod shapes;
+mod teams;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use http::{HeaderName, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
@@ -23,7 +28,7 @@ use serde_json::Value;
 use self::{page::Page, shapes::Pen};
 use super::{Adapter, Cx, Head};
 use crate::{
-    error::{Error, Result, What},
+    error::{Error, Kind, Result, What},
     http::{Body, Content, Reply, Site, conditional, query::Query},
     model::{Algorithm, Digest, Scope},
 };
@@ -56,11 +61,26 @@ enum Ask {
     Packages(packages::Ask),
     Changes(changes::Ask),
     Access(access::Ask),
+    Members(members::Ask),
+    Teams(teams::Ask),
+    Admin(admin::Ask),
+    Tokens(tokens::Ask),
+    Policy(policy::Ask),
 }
 
 /// The names of routes, by the file they are in.
-const PARTS: [&[&str]; 5] =
-    [root::ROUTES, accounts::ROUTES, packages::ROUTES, changes::ROUTES, access::ROUTES];
+const PARTS: [&[&str]; 10] = [
+    root::ROUTES,
+    accounts::ROUTES,
+    packages::ROUTES,
+    changes::ROUTES,
+    access::ROUTES,
+    members::ROUTES,
+    teams::ROUTES,
+    admin::ROUTES,
+    tokens::ROUTES,
+    policy::ROUTES,
+];
 
 const COUNT: usize = {
     let (mut count, mut part) = (0, 0);
@@ -107,6 +127,11 @@ impl Adapter for Rest {
             Ask::Packages(ask) => ask.name(),
             Ask::Changes(ask) => ask.name(),
             Ask::Access(ask) => ask.name(),
+            Ask::Members(ask) => ask.name(),
+            Ask::Teams(ask) => ask.name(),
+            Ask::Admin(ask) => ask.name(),
+            Ask::Tokens(ask) => ask.name(),
+            Ask::Policy(ask) => ask.name(),
         }
     }
 
@@ -115,9 +140,18 @@ impl Adapter for Rest {
         let reply = match &route.ask {
             Ask::Root(ask) => ask.handle(cx, asked),
             Ask::Accounts(ask) => ask.handle(cx, asked).await,
-            Ask::Packages(ask) => ask.handle(cx, asked).await,
+            Ask::Packages(ask) => match ask.handle(cx, asked).await {
+                // The rights changed between the decision and what was read: it is taken once more.
+                Err(error) if error.kind() == Kind::StaleGrant => ask.handle(cx, asked).await,
+                result => result,
+            },
             Ask::Changes(ask) => ask.handle(cx, asked, body).await,
             Ask::Access(ask) => ask.handle(cx, asked, body).await,
+            Ask::Members(ask) => ask.handle(cx, asked, body).await,
+            Ask::Teams(ask) => ask.handle(cx, asked, body).await,
+            Ask::Admin(ask) => ask.handle(cx, asked, body).await,
+            Ask::Tokens(ask) => ask.handle(cx, asked, body).await,
+            Ask::Policy(ask) => ask.handle(cx, asked, body).await,
         };
         Ok(finished(cx, reply?))
     }
@@ -136,22 +170,20 @@ fn parse(head: Head<'_>, query: &Query) -> Result<Ask> {
     let segments = segments.map(decoded).collect::<Option<Vec<String>>>().ok_or_else(no_such_path)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let method = if head.method == Method::HEAD { &Method::GET } else { head.method };
-    if let Some(ask) = root::Ask::parse(method, &segments) {
-        return Ok(Ask::Root(ask));
-    }
-    if let Some(ask) = accounts::Ask::parse(method, &segments, query)? {
-        return Ok(Ask::Accounts(ask));
-    }
-    if let Some(ask) = packages::Ask::parse(method, &segments, query)? {
-        return Ok(Ask::Packages(ask));
-    }
-    if let Some(ask) = changes::Ask::parse(method, &segments)? {
-        return Ok(Ask::Changes(ask));
-    }
-    if let Some(ask) = access::Ask::parse(method, &segments, query)? {
-        return Ok(Ask::Access(ask));
-    }
-    Err(no_such_path())
+    let path = segments.as_slice();
+    let found = [
+        root::Ask::parse(method, path).map(Ask::Root),
+        accounts::Ask::parse(method, path, query)?.map(Ask::Accounts),
+        packages::Ask::parse(method, path, query)?.map(Ask::Packages),
+        changes::Ask::parse(method, path)?.map(Ask::Changes),
+        access::Ask::parse(method, path, query)?.map(Ask::Access),
+        members::Ask::parse(method, path, query)?.map(Ask::Members),
+        teams::Ask::parse(method, path, query)?.map(Ask::Teams),
+        admin::Ask::parse(method, path).map(Ask::Admin),
+        tokens::Ask::parse(method, path, query)?.map(Ask::Tokens),
+        policy::Ask::parse(method, path)?.map(Ask::Policy),
+    ];
+    found.into_iter().flatten().next().ok_or_else(no_such_path)
 }
 
 /// A segment of a path; `None` for what no name is made of.

@@ -6,7 +6,7 @@ use crate::{
     auth::Caller,
     http::{Site, query::encode},
     model::{Ecosystem, Numbered, Timestamp},
-    registry::{DeletedPackage, PackageView, Profile, Version, records::Membership},
+    registry::{DeletedPackage, PackageView, Profile, TeamView, Version, records::Membership},
 };
 
 /// What shapes are made with: whose eyes, and where this installation is.
@@ -116,6 +116,42 @@ impl Pen<'_> {
             "organization": self.organization(organization),
             "user": self.account(user),
         })
+    }
+
+    /// A team.
+    pub(super) fn team(self, team: &TeamView) -> Value {
+        let organization = segment(&team.organization.name);
+        let path = |name: &str| self.api(&format!("orgs/{organization}/teams/{}", segment(name)));
+        let own = path(&team.name);
+        let parent = team.parent.as_ref().map(|(id, name)| {
+            json!({ "id": id.number(), "node_id": id.to_string(), "name": name, "slug": name, "url": path(name) })
+        });
+        json!({
+            "id": team.id.number(),
+            "node_id": team.id.to_string(),
+            "name": team.name,
+            "slug": team.name,
+            "description": Value::Null,
+            "privacy": "closed",
+            "permission": "pull",
+            "url": own,
+            "html_url": format!("{}/{organization}", self.site.base),
+            "members_url": format!("{own}/members{{/member}}"),
+            "repositories_url": format!("{own}/repos"),
+            "parent": parent,
+        })
+    }
+
+    /// A team whole.
+    pub(super) fn team_whole(self, team: &TeamView) -> Value {
+        let mut shape = self.team(team);
+        if let Some(shape) = shape.as_object_mut() {
+            shape.insert("members_count".into(), team.members.into());
+            shape.insert("created_at".into(), time(team.created).into());
+            shape.insert("updated_at".into(), time(team.created).into());
+            shape.insert("organization".into(), self.organization_whole(&team.organization));
+        }
+        shape
     }
 
     fn root(self, owner: &Profile) -> String {

@@ -75,6 +75,7 @@ impl Policy {
 }
 
 fn leads(caller: &Caller, known: &TeamFacts, need: Need) -> bool {
-    let role = if caller.administrator { Some(Role::Admin) } else { known.role };
+    let belongs = known.belongs.then_some(Role::Read);
+    let role = if caller.administrator { Some(Role::Admin) } else { known.role.or(belongs) };
     role >= Some(need.role) && good_for(caller, &known.facts, need) && caller.bound.is_none()
 }

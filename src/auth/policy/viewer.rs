@@ -1,10 +1,10 @@
-//! Whoever reads about accounts: no package is at stake, so a sign-in is all it takes.
+//! Who may do what to owners and to the installation, and who may read about accounts.
 
-use super::refuse;
+use super::{good_for, refuse};
 use crate::{
-    auth::{Action as _, Caller, Facts, Pull},
+    auth::{Action as _, Caller, Facts, Need, Pull},
     error::Result,
-    model::OwnerId,
+    model::{OwnerId, Role},
 };
 
 /// The user that a caller is, for what every user may know. That an account exists is no secret among those who sign in; nor
@@ -17,4 +17,17 @@ pub fn signed_in(caller: &Caller) -> Result<OwnerId> {
         (Some(user), None) => Ok(user),
         _ => Err(refuse(caller, &Facts::default(), Pull::NEED, false, true)),
     }
+}
+
+/// Whether the caller may do this to the owner; who belongs to it may look. An administrator manages every owner, which gives
+/// no role on packages.
+pub(super) fn rules(caller: &Caller, facts: &Facts, need: Need) -> bool {
+    let belongs = facts.belongs.then_some(Role::Read);
+    let role = if caller.administrator { Some(Role::Admin) } else { facts.owner_role.or(belongs) };
+    role >= Some(need.role) && good_for(caller, facts, need) && caller.bound.is_none()
+}
+
+/// Whether the caller may run the installation.
+pub(super) fn operates(caller: &Caller, need: Need) -> bool {
+    caller.administrator && good_for(caller, &Facts::default(), need) && caller.bound.is_none()
 }

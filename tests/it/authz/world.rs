@@ -61,6 +61,8 @@ impl World {
         server.admin_ok(&["team", "add", "acme/eng"]);
         server.admin_ok(&["team", "add", "acme/core", "--under", "eng"]);
         server.admin_ok(&["org", "member", "add", "acme", "mina"]);
+        // Who cannot sign in any more: roles and teams that are tried on her change nobody's cell.
+        server.admin_ok(&["org", "member", "add", "acme", "rhea"]);
         server.admin_ok(&["team", "member", "add", "acme/eng", "mina", "--maintainer"]);
         for user in ["tess", "exa"] {
             server.admin_ok(&["org", "member", "add", "acme", user]);
@@ -155,6 +157,11 @@ impl World {
             Home::Organization | Home::OpenOrganization => "orla",
         };
         self.server.anonymous().basic(user, self.secret(user, "manage"))
+    }
+
+    /// Who runs the installation.
+    pub(super) fn administrator(&self) -> Client {
+        self.server.anonymous().basic("admin", self.secret("admin", "all"))
     }
 
     pub(super) fn number(&self) -> u64 {

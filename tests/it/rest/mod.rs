@@ -1,7 +1,9 @@
 //! The management API over a real daemon.
 
 mod changing;
+mod organizations;
 mod reading;
+mod tokens;
 
 use serde_json::{Value, json};
 

@@ -16,7 +16,7 @@ impl Cell<'_> {
         self.repository.split_once('/').unwrap().1
     }
 
-    fn api(&self, method: &'static str, path: &str) -> Request {
+    pub(super) fn api(&self, method: &'static str, path: &str) -> Request {
         self.at(method, format!("/api/v3/{path}"))
     }
 
@@ -28,7 +28,7 @@ impl Cell<'_> {
 }
 
 impl<'a> Cell<'a> {
-    fn manager(&self) -> Client {
+    pub(super) fn manager(&self) -> Client {
         self.world.manager(self.caller.home)
     }
 
@@ -107,17 +107,17 @@ pub(super) const PACKAGES: &[Sample] = &[
     sample("version", "absent", |cell| cell.of_package("GET", "/versions/1")),
 ];
 
-fn ends(cell: &Cell<'_>, seen_by: Client, target: String, request: Request) -> Request {
+pub(super) fn ends(cell: &Cell<'_>, seen_by: Client, target: String, request: Request) -> Request {
     let there = cell.package != Package::Absent;
     Request { effect: if there { Effect::Ends(seen_by, target) } else { Effect::None }, ..request }
 }
 
-fn makes(cell: &Cell<'_>, seen_by: Client, target: String, request: Request) -> Request {
+pub(super) fn makes(cell: &Cell<'_>, seen_by: Client, target: String, request: Request) -> Request {
     let there = cell.package != Package::Absent;
     Request { effect: if there { Effect::Makes(seen_by, target) } else { Effect::None }, ..request }
 }
 
-fn with(request: Request, body: String) -> Request {
+pub(super) fn with(request: Request, body: String) -> Request {
     Request { body: body.into_bytes(), ..request }
 }
 
@@ -183,6 +183,22 @@ pub(super) const CHANGES: &[Sample] = &[
         give_rhea(&twin);
         let request = twin.of_package("DELETE", RHEA);
         let target = request.target.clone();
+        ends(cell, cell.manager(), target, request)
+    }),
+    sample("policy", "package", |cell| cell.of_package("GET", "/policy")),
+    sample("policy_put", "package", |cell| {
+        let twin = cell.twin();
+        let request = twin.of_package("PUT", "/policy");
+        let target = request.target.clone();
+        makes(cell, cell.manager(), target, with(request, r#"{"immutable":["v*"]}"#.into()))
+    }),
+    sample("policy_delete", "package", |cell| {
+        let twin = cell.twin();
+        let request = twin.of_package("DELETE", "/policy");
+        let target = request.target.clone();
+        if cell.package != Package::Absent {
+            cell.manager().put(&target, br#"{"immutable":["v*"]}"#).expect(200);
+        }
         ends(cell, cell.manager(), target, request)
     }),
     sample("permission", "", |cell| cell.of_package("GET", "/permission")),
