@@ -40,6 +40,8 @@ pub struct Config {
     pub scrub: Scrub,
     /// What was deleted.
     pub trash: Trash,
+    /// The audit log.
+    pub audit: Audit,
     /// The machine's clock.
     pub clock: Clock,
     /// Sizes, counts, deadlines, rates.
@@ -169,6 +171,16 @@ pub struct Gc {
 pub struct Trash {
     /// How long deleted tags, versions and packages can be restored; a change counts for what is deleted already too.
     pub keep: Span,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// How long its rows are kept; 0 for ever.
+    pub keep: Span,
+    /// Whether downloads and denied reads are on record, beside changes and denied writes.
+    pub reads: bool,
 }
 
 /// The machine's clock. While it is off by more, nothing is deleted by time.
@@ -305,6 +317,12 @@ impl Default for Trash {
     }
 }
 
+impl Default for Audit {
+    fn default() -> Self {
+        Self { keep: Span::seconds(180 * 24 * 3600), reads: false }
+    }
+}
+
 impl Default for Clock {
     fn default() -> Self {
         Self { drift: Span::seconds(600), away: Span::seconds(7 * 24 * 3600) }
@@ -374,6 +392,8 @@ impl Config {
             scrub_every: self.scrub.every.0.as_secs(),
             verify_reads: self.scrub.verify_reads,
             orphan_grace: self.scrub.orphan_grace.0.as_secs(),
+            audit_keep: self.audit.keep.0.as_secs(),
+            audit_reads: self.audit.reads,
             clock_drift: self.clock.drift.0.as_secs(),
             clock_away: self.clock.away.0.as_secs(),
             hot_memory: self.memory.hot(),

@@ -71,6 +71,19 @@ pub enum Reason {
     InUse,
 }
 
+impl Reason {
+    /// Its code.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Role => "role",
+            Self::Scope => "scope",
+            Self::TokenLimit => "token-limit",
+            Self::Policy => "policy",
+            Self::InUse => "in-use",
+        }
+    }
+}
+
 /// The meaning of a failure. Each protocol gives it its own code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

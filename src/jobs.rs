@@ -84,6 +84,9 @@ pub fn standard(registry: &Registry) -> Vec<Job> {
         job("expire-tokens", 60 * MINUTE, |registry, caller| {
             Box::pin(async move { registry.expire_tokens(caller.at).await.map(|_| Progress::Idle) })
         }),
+        job("expire-audit", 10 * MINUTE, |registry, caller| {
+            Box::pin(async move { registry.expire_audit(caller.at, STEP).await.map(Progress::of) })
+        }),
         // Without a good key nobody could sign in to read.
         Job {
             read_only: true,

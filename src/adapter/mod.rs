@@ -46,6 +46,11 @@ pub trait Adapter {
         false
     }
 
+    /// Whether the route is a download, for an audit log that holds reads.
+    fn downloads(_route: &Self::Route) -> bool {
+        false
+    }
+
     /// Does what is asked.
     fn handle(cx: Cx<'_>, route: &Self::Route, body: Body) -> impl Future<Output = Result<Reply>> + Send;
 

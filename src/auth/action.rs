@@ -46,6 +46,8 @@ pub struct Need {
     pub scope: Scope,
     /// The word a bearer token must be bound to.
     pub verb: Verb,
+    /// The action's name in logs and tables.
+    pub name: &'static str,
 }
 
 mod sealed {
@@ -122,7 +124,7 @@ macro_rules! actions {
         impl Action for $name {
             type Target = $target;
             const NAME: &'static str = $word;
-            const NEED: Need = Need { role: Role::$role, scope: Scope::$scope, verb: Verb::$verb };
+            const NEED: Need = Need { role: Role::$role, scope: Scope::$scope, verb: Verb::$verb, name: $word };
         }
     )+};
 }
@@ -146,6 +148,8 @@ actions! {
     ReadTeam(TeamTarget) needs Read, Admin, Manage as "team:read";
     /// Change an owner: members, settings.
     ManageOwner(OwnerTarget) needs Admin, Admin, Manage as "owner:manage";
+    /// Read an owner's audit log. By the owner's own role: who administers the installation has none.
+    ReadAudit(OwnerTarget) needs Admin, Admin, Manage as "owner:audit";
     /// Say who is in a team.
     ManageTeam(TeamTarget) needs Admin, Admin, Manage as "team:manage";
     /// See a source repository.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{Limits, Verb, policy::Revision};
+use super::{Limits, Trail, Verb, policy::Revision};
 use crate::model::{OwnerId, PackageId, Scopes, Timestamp, TokenId};
 
 /// Who acts.
@@ -68,6 +68,8 @@ pub struct Caller {
     pub at: Timestamp,
     /// The request's id, as in the log.
     pub request: Arc<str>,
+    /// What is decided on the way, for the audit log.
+    pub trail: Option<Arc<Trail>>,
 }
 
 impl Caller {
@@ -86,6 +88,7 @@ impl Caller {
             address: None,
             at,
             request,
+            trail: None,
         }
     }
 

@@ -14,10 +14,11 @@ mod password;
 mod policy;
 mod token;
 mod totp;
+mod trail;
 
 pub use action::{
     Action, CreatePackage, Delete, LinkRepository, Manage, ManageOwner, ManageRepository, ManageTeam, Need,
-    Operate, Place, Pull, Push, ReadOwner, ReadRepository, ReadTeam, Restore, Target, Verb,
+    Operate, Place, Pull, Push, ReadAudit, ReadOwner, ReadRepository, ReadTeam, Restore, Target, Verb,
 };
 pub use authenticator::{Authenticator, Credential, Identities, Identity, Issued, recheck};
 pub use bearer::{Claims, Keyring, LIFETIME, Means, SigningKey};
@@ -33,6 +34,7 @@ pub use policy::{
 pub(crate) use token::random_text;
 pub use token::{TokenHash, TokenKind, TokenSecret};
 pub use totp::{RECOVERY_CODES, TotpKey, recovery_code, recovery_hash};
+pub use trail::{Note, Trail};
 
 use crate::model::{Stamp, Timestamp};
 

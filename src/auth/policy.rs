@@ -3,12 +3,15 @@
 mod explain;
 mod repositories;
 mod teams;
+mod trail;
 mod viewer;
+mod words;
 
 use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 
+use self::words::unknown;
 pub use self::{
     explain::Decided,
     repositories::{RepositoryFacts, RepositoryTarget},
@@ -357,8 +360,7 @@ impl Policy {
         A: Action<Target = System>,
     {
         if operates(caller, A::NEED) {
-            let (revisions, stamp) = (caller.revisions.clone(), None);
-            return Ok(Grant { caller: caller.clone(), target: System, revisions, stamp });
+            return Ok(grant(caller, System, Facts::default()));
         }
         Err(refuse(caller, &Facts::default(), A::NEED, true, caller.administrator))
     }
@@ -407,6 +409,7 @@ fn to_publish(caller: &Caller, name: &PackageName, facts: Facts) -> Result<Publi
 }
 
 fn grant<A: Action>(caller: &Caller, target: A::Target, facts: Facts) -> Grant<A> {
+    trail::granted(caller, A::NEED, target.place());
     let mut revisions = facts.revisions;
     revisions.extend_from_slice(&caller.revisions);
     Grant { caller: caller.clone(), target, revisions, stamp: facts.stamp }
@@ -449,6 +452,7 @@ pub fn may_read(caller: &Caller, facts: &Facts) -> bool {
 
 /// 401, 403 or 404. `enough` says that the rights are there and only the bearer token's access list is in the way.
 fn refuse(caller: &Caller, facts: &Facts, need: Need, readable: bool, enough: bool) -> Error {
+    trail::refused(caller, facts, need, enough);
     match (caller.is_anonymous(), &caller.bound) {
         (true, None) => Error::new(Kind::Unauthenticated(Challenge::Missing), "authentication required"),
         (true, Some(_)) => Error::new(
@@ -475,16 +479,4 @@ fn refuse(caller: &Caller, facts: &Facts, need: Need, readable: bool, enough: bo
             )
         }
     }
-}
-
-/// The answer for what is absent, and, word for word, for what the caller may not know of.
-fn unknown(need: Need) -> Error {
-    let text = match need.role {
-        Role::Read => "there is no such repository, or you may not read it",
-        Role::Write | Role::Admin => {
-            "there is no such repository, or you may not write to it; packages are named OWNER/NAME, where OWNER is \
-             you or an organization you belong to (created by: packhouse org add OWNER --owner YOU)"
-        }
-    };
-    Error::not_found(What::Package, text)
 }

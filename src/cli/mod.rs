@@ -1,6 +1,7 @@
 //! The command line. Its words are stable: scripts depend on them. Exit codes: 0 done, 1 refused or failed, 2 usage.
 
 mod admin;
+mod audit;
 mod backup;
 mod explain;
 mod factors;
@@ -73,6 +74,9 @@ enum Top {
     /// The answer is what a request would get, with the rule that gives or denies it and every role the user has there.
     /// Exits with 1 when it is denied.
     Explain(explain::Options),
+    /// Show the audit log: who did what, when, from where, and what was denied
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Say which tags are immutable and which versions go by themselves
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -390,6 +394,7 @@ pub fn main() -> ExitCode {
         Top::Org(command) => admin::org(command),
         Top::Team(command) => teams::main(command),
         Top::Repo(command) => repositories::main(command),
+        Top::Audit(command) => audit::main(command),
         Top::Explain(options) => explain::explain(options),
         Top::Owner(command) => admin::owner(command),
         Top::Token(command) => tokens::main(command),

@@ -60,6 +60,11 @@ id64! {
     TokenId
 }
 
+impl OwnerId {
+    /// Stands for the installation itself where an owner is wanted. No account has it.
+    pub const INSTALLATION: Self = Self(0);
+}
+
 macro_rules! id128 {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*

@@ -15,7 +15,7 @@ pub mod time;
 
 pub use access::{Group, RepositoryRole, Role, Scope, Scopes, Visibility};
 pub use digest::{Algorithm, Digest, Hasher};
-pub use event::Event;
+pub use event::{Deed, Entry, Event};
 pub use id::{OwnerId, PackageId, PhysicalKey, RepositoryId, TeamId, TokenId, UploadId};
 pub use manifest::Manifest;
 pub use name::{Ecosystem, OwnerName, PackageName, TeamName};

@@ -130,13 +130,8 @@ impl Registry {
                 put_password(&mut batch, account.id, hash);
             }
             let detail = if user.administrator { "administrator" } else { "" };
-            events::rights(
-                &mut batch,
-                events::stream_of_owner(account.id),
-                grant.caller(),
-                "user.create",
-                detail.into(),
-            );
+            let stream = events::stream_of_owner(account.id).of_installation();
+            events::rights(&mut batch, stream, grant.caller(), "user.create", detail.into());
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(account.id);
             }
@@ -186,13 +181,8 @@ impl Registry {
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Principal(old.id));
             let action = if suspended { "user.suspend" } else { "user.resume" };
-            events::rights(
-                &mut batch,
-                events::stream_of_owner(old.id),
-                grant.caller(),
-                action,
-                String::new(),
-            );
+            let stream = events::stream_of_owner(old.id).of_installation();
+            events::rights(&mut batch, stream, grant.caller(), action, String::new());
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
@@ -242,7 +232,7 @@ impl Registry {
             Self::forget_policy(&mut batch, account.id);
             revisions::bump(&mut batch, Subject::Owner(account.id));
             revisions::bump(&mut batch, Subject::Principal(account.id));
-            let stream = events::stream_of_owner(account.id);
+            let stream = events::stream_of_owner(account.id).of_installation();
             events::rights(&mut batch, stream, grant.caller(), "account.remove", account.name.clone());
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());

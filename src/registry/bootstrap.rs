@@ -78,13 +78,8 @@ impl Registry {
         accounts::create(&mut batch, &account);
         accounts::put_password(&mut batch, account.id, &hash);
         let caller = Caller::job("first-start", at, "first-start".into());
-        events::rights(
-            &mut batch,
-            events::stream_of_owner(account.id),
-            &caller,
-            "user.create",
-            "administrator".into(),
-        );
+        let stream = events::stream_of_owner(account.id).of_installation();
+        events::rights(&mut batch, stream, &caller, "user.create", "administrator".into());
         match self.meta.commit(batch).await {
             Ok(_) => Ok(Some(FirstUser { name: FIRST_USER })),
             Err(CommitError::Failed(error)) => Err(error),

@@ -2,6 +2,7 @@
 //! address from it; lists take a caller and filter inside. Knows no HTTP and no protocol's words.
 
 pub mod accounts;
+mod audit;
 mod backup;
 mod blobs;
 pub mod bootstrap;
@@ -53,6 +54,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 pub use crate::store::backup::{Notes, check as check_backup};
+pub use audit::{AuditPage, AuditQuery, AuditRow, Told};
 pub use backup::BackedUp;
 pub use blobs::{Blob, BlobHead};
 pub use bootstrap::{FIRST_USER, FirstUser, generated_password};
@@ -103,6 +105,7 @@ pub struct Registry {
     pub(crate) scrubbing: Arc<scrub::Scrubbing>,
     pub(crate) sweeping: Arc<orphans::Sweeping>,
     clock: Arc<clock::Clock>,
+    teller: Arc<audit::Teller>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -140,6 +143,7 @@ impl Registry {
             collection: Arc::default(),
             scrubbing: Arc::default(),
             sweeping: Arc::default(),
+            teller: Arc::default(),
             clock: Arc::new(clock::Clock::new(clocks)),
             anonymous_reads: settings.anonymous_reads,
             settings: Arc::new(RwLock::new(Arc::new(settings))),
@@ -250,6 +254,10 @@ pub struct Settings {
     pub verify_reads: bool,
     /// How long bytes that nothing points at are kept, in seconds.
     pub orphan_grace: u64,
+    /// How long rows of the audit log are kept, in seconds; 0 for ever.
+    pub audit_keep: u64,
+    /// Whether reads are on record too.
+    pub audit_reads: bool,
     /// How far the clock may be from what it should show, in seconds.
     pub clock_drift: u64,
     /// How long the machine may have been off, in seconds; a clock further ahead after its restart is not believed.
@@ -284,6 +292,8 @@ impl Default for Settings {
             scrub_every: 7 * 24 * 3600,
             verify_reads: false,
             orphan_grace: 24 * 3600,
+            audit_keep: 180 * 24 * 3600,
+            audit_reads: false,
             clock_drift: 600,
             clock_away: 7 * 24 * 3600,
             hot_memory: 24 << 20,

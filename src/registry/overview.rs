@@ -8,7 +8,10 @@ use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 use quick_cache::sync::Cache;
 
 use super::{
-    Registry, accounts, events, packages, profiles::Profile, records::ManifestRecord, versions::Version,
+    Registry, accounts, packages,
+    profiles::Profile,
+    records::{AuditRecord, Log, ManifestRecord},
+    versions::Version,
 };
 use crate::{
     auth::{self, Action, Caller, Grant, PackageTarget, Pull, Restore, Verb},
@@ -357,7 +360,8 @@ async fn count(view: &dyn MetadataRead, prefix: &Key) -> Result<u64> {
 /// The number and time of a package's last event. Numbers grow by one and are never given again, so it is searched for as in
 /// a sorted list: a few dozen seeks, were there millions.
 async fn last_event(view: &dyn MetadataRead, package: PackageId) -> Result<Option<(u64, Timestamp)>> {
-    let stream = events::stream_of(package);
+    let log = Log::Package(package);
+    let stream = log.stream();
     let number = |key: &Key| key.bytes.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes));
     let (mut last, mut value, mut none_after) = (0u64, None, u64::MAX);
     while last < none_after {
@@ -375,6 +379,6 @@ async fn last_event(view: &dyn MetadataRead, package: PackageId) -> Result<Optio
             None => none_after = far,
         }
     }
-    let event = value.map(|bytes| events::read(&bytes)).transpose()?;
-    Ok(event.map(|event| (last, Timestamp(event.at))))
+    let row = value.map(|bytes| AuditRecord::decode(log, last, &bytes)).transpose()?;
+    Ok(row.map(|row| (last, Timestamp(row.entry.at))))
 }

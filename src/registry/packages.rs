@@ -69,7 +69,7 @@ pub(crate) async fn reveal(registry: &Registry, batch: &mut Batch, grant: &Grant
         permissions::give_admin(batch, &package, user, grant.at())?;
     }
     revisions::bump(batch, Subject::Package(package.id));
-    let stream = events::stream_of(package.id);
+    let stream = events::stream_of(package.owner, package.id);
     events::rights(batch, stream, grant.caller(), "package.create", package.visibility.word().to_owned());
     Ok(())
 }

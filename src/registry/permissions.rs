@@ -139,14 +139,9 @@ impl Registry {
             let mut batch = Batch::new();
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Package(old.id));
+            let stream = events::stream_of(old.owner, old.id);
             let detail = visibility.word().to_owned();
-            events::rights(
-                &mut batch,
-                events::stream_of(old.id),
-                grant.caller(),
-                "package.visibility",
-                detail,
-            );
+            events::rights(&mut batch, stream, grant.caller(), "package.visibility", detail);
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
@@ -183,7 +178,8 @@ impl Registry {
             revisions::bump(&mut batch, Subject::Package(package.id));
             revisions::bump(&mut batch, Subject::RolesAt { user: account.id, owner: package.owner });
             let detail = format!("user:{} {}", account.id, role.map_or("none", Role::word));
-            events::rights(&mut batch, events::stream_of(package.id), grant.caller(), "package.role", detail);
+            let stream = events::stream_of(package.owner, package.id);
+            events::rights(&mut batch, stream, grant.caller(), "package.role", detail);
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
@@ -223,7 +219,8 @@ impl Registry {
             revisions::bump(&mut batch, Subject::Package(package));
             revisions::bump(&mut batch, Subject::Group(group));
             let detail = format!("{group} {}", role.map_or("none", Role::word));
-            events::rights(&mut batch, events::stream_of(package), grant.caller(), "package.role", detail);
+            let stream = events::stream_of(owner, package);
+            events::rights(&mut batch, stream, grant.caller(), "package.role", detail);
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }

@@ -133,7 +133,7 @@ impl Registry {
         loop {
             let old = self.policy_of(of).await?;
             let Some(mut batch) = replacement(of, old, rules.clone(), grant.at().0) else { return Ok(()) };
-            let stream = events::stream_of(grant.target().id);
+            let stream = events::stream_of(grant.target().owner, grant.target().id);
             events::rights(&mut batch, stream, grant.caller(), "package.policy", said(rules.as_ref())?);
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());

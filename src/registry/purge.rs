@@ -118,7 +118,12 @@ impl Registry {
                         purge_manifest(&mut batch, &old, caller.at);
                         let action = "manifest.purge";
                         let event = Event { action, digest: Some(digest), tag: None, detail: None };
-                        events::of_package(&mut batch, *package, caller, &event);
+                        events::of_package(
+                            &mut batch,
+                            events::stream_of(old.owner, *package),
+                            caller,
+                            &event,
+                        );
                     }
                     None => batch.delete(key.clone()),
                 }
@@ -222,7 +227,7 @@ impl Registry {
         batch.delete(PolicyRecord::key_of(PolicyOf::Package(package.id)));
         batch.replace(Some(package), None);
         revisions::bump(&mut batch, Subject::Package(package.id));
-        events::of_packages(&mut batch, package, caller, "package.purge")?;
+        events::of_whole(&mut batch, package, caller, "package.purge")?;
         Ok(usize::from(self.commit_job(batch).await? == Outcome::Done))
     }
 

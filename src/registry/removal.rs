@@ -31,7 +31,8 @@ impl<'a> Author<'a> {
 
     fn event(&self, batch: &mut Batch, action: &str, digest: Option<&Digest>, tag: Option<&Tag>) {
         let what = Event { action, digest, tag, detail: self.why };
-        events::of_package(batch, self.package.id, self.caller, &what);
+        let stream = events::stream_of(self.package.owner, self.package.id);
+        events::of_package(batch, stream, self.caller, &what);
     }
 }
 
@@ -81,8 +82,7 @@ impl Registry {
             self.expect_no_immutable(&mut batch, grant.target()).await?;
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Package(old.id));
-            Author::of(grant).event(&mut batch, "package.delete", None, None);
-            events::of_packages(&mut batch, &old, grant.caller(), "package.delete")?;
+            events::of_whole(&mut batch, &old, grant.caller(), "package.delete")?;
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }

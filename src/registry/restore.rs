@@ -1,8 +1,7 @@
 //! Undoing a deletion, while what was deleted is kept.
 
 use super::{
-    Registry,
-    events::{self, What as Event},
+    Registry, events,
     holds::As,
     packages,
     records::{DeletedTag, ManifestRecord, PackageRecord, State, TagRecord},
@@ -227,9 +226,7 @@ impl Registry {
             batch.expect_prefix(prefix.clone(), Prefix::Empty, prefix);
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Package(old.id));
-            let event = Event { action: "package.restore", digest: None, tag: None, detail: None };
-            events::of_package(&mut batch, old.id, grant.caller(), &event);
-            events::of_packages(&mut batch, &old, grant.caller(), "package.restore")?;
+            events::of_whole(&mut batch, &old, grant.caller(), "package.restore")?;
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }

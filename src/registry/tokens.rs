@@ -188,6 +188,8 @@ impl Registry {
             let mut batch = Batch::new();
             revisions::expect(&mut batch, &caller.revisions);
             batch.replace(None, Some(&record));
+            let detail = format!("token:{} refresh", record.id);
+            events::rights(&mut batch, events::stream_of_owner(user), &caller, "token.create", detail);
             let prefix = TokenRecord::of_user_kind(user, TokenKind::Refresh);
             let held = self.meta.scan(&prefix, None, MAX_REFRESH).await?;
             if held.len() >= MAX_REFRESH

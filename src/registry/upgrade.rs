@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Registry, bootstrap, packages,
+    Registry, audit, bootstrap, packages,
     records::{PackageRecord, RoleRecord, from_json, meta, tag, to_json},
     revisions::Outcome,
 };
@@ -36,6 +36,11 @@ fn key() -> Key {
 
 /// Notes in a batch that nothing of an older form is left.
 pub(super) fn done(batch: &mut Batch, at: Timestamp) {
+    audit::done(batch, at);
+    listed(batch, at);
+}
+
+fn listed(batch: &mut Batch, at: Timestamp) {
     batch.put(key(), to_json(VERSION, &Upgraded { lists: at.0 }));
 }
 
@@ -43,12 +48,17 @@ impl Registry {
     /// Brings what an older release stored to the form of this one: to be called once, before anything is served, by
     /// whoever opened the registry for real. Costs one read when there is nothing to do.
     pub async fn upgrade(&self) -> Result<()> {
-        if let Some(bytes) = self.meta.get(&key()).await? {
-            return from_json::<Upgraded>(VERSION, &bytes, "mark of the upgrade").map(|_| ());
-        }
         // What is made by the first start needs none.
         if bootstrap::installation(self.meta.as_ref()).await?.is_none() {
             return Ok(());
+        }
+        self.upgrade_lists().await?;
+        self.upgrade_audit().await
+    }
+
+    async fn upgrade_lists(&self) -> Result<()> {
+        if let Some(bytes) = self.meta.get(&key()).await? {
+            return from_json::<Upgraded>(VERSION, &bytes, "mark of the upgrade").map(|_| ());
         }
         tracing::info!("indexing the packages of an older release for lists");
         let packages =
@@ -56,7 +66,7 @@ impl Registry {
         let with_path = async |batch: &mut Batch, _: &Key, value: &Bytes| self.with_path(batch, value).await;
         let roles = self.each(&RoleRecord::all(), with_path).await?;
         let mut batch = Batch::new();
-        done(&mut batch, self.now());
+        listed(&mut batch, self.now());
         if self.commit_job(batch).await? != Outcome::Done {
             return Err(Error::internal("the mark of the upgrade met a conflict"));
         }
@@ -66,7 +76,7 @@ impl Registry {
 
     /// Changes the records under a prefix, many in a batch; says how many there were. One that cannot be read stays as it
     /// is: a check tells of it.
-    async fn each(
+    pub(super) async fn each(
         &self,
         prefix: &Key,
         change: impl AsyncFn(&mut Batch, &Key, &Bytes) -> Result<()>,

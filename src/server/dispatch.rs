@@ -1,10 +1,11 @@
 //! The first segment of the path chooses the adapter.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
+    audit,
     flight::Record,
     limits::{Class, Who},
     pipeline::{Ask, Pipeline},
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     adapter::{Adapter, Cx, oci::Oci, rest::Rest},
     auth::Caller,
-    error::{Challenge, Error, Kind, Result},
+    error::{Error, Result},
     http::{Body, Reply},
 };
 
@@ -86,12 +87,15 @@ async fn handle<A: Adapter>(
         pipeline.count(address, class)?;
     }
     let caller = if signs_in { ask.caller() } else { authenticate(pipeline, ask).await? };
+    let caller = Caller { trail: Some(Arc::default()), ..caller };
     record.caller(&caller);
     if let Some(identity) = Who::identity(&caller) {
         pipeline.count(identity, class)?;
     }
     let cx = Cx::new(&caller, pipeline.registry(), pipeline.policy(), &ask.site, &ask.headers);
-    A::handle(cx, route, body).await
+    let outcome = A::handle(cx, route, body).await;
+    audit::answered(pipeline, ask, &caller, A::downloads(route), &outcome);
+    outcome
 }
 
 /// Who asks. Refused credentials count as sign-ins of their address, so that guessing has a rate.
@@ -102,10 +106,12 @@ async fn authenticate(pipeline: &Pipeline, ask: &Ask) -> Result<Caller> {
     }
     let result = pipeline.gate().authenticate(&ask.headers, ask.caller()).await;
     if let Err(error) = &result
-        && error.kind() == Kind::Unauthenticated(Challenge::Invalid)
-        && let Some(address) = address
+        && audit::is_sign_in(error)
     {
-        pipeline.count(address, Class::SignIn)?;
+        audit::refused_sign_in(pipeline, ask);
+        if let Some(address) = address {
+            pipeline.count(address, Class::SignIn)?;
+        }
     }
     result
 }

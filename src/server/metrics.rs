@@ -251,6 +251,9 @@ impl Metrics {
         for (name, help, value) in registry.collection_metrics(registry.now()) {
             figure(name, help, value);
         }
+        for (name, help, value) in registry.audit_metrics() {
+            figure(name, help, value as f64);
+        }
         for (name, help, value) in registry.scrub_metrics() {
             figure(name, help, value as f64);
         }

@@ -4,6 +4,7 @@
 //! the bounds that hyper leaves to us; `pipeline` takes one request, `dispatch` chooses its adapter, `flight` writes it
 //! down. [`App`] puts them together, for the daemon and for tests alike.
 
+mod audit;
 mod connection;
 mod control;
 mod dispatch;

@@ -55,6 +55,8 @@ pub struct Append {
     pub stream: Key,
     /// The value.
     pub value: Bytes,
+    /// Keys (with empty values) that follow from it: each is followed by the number that it is given.
+    pub index: Vec<Key>,
 }
 
 /// A stored thing. Its index entries are a pure function of it, so that nobody writes an index by hand.
@@ -119,7 +121,7 @@ impl Batch {
 
     /// Appends to a stream.
     pub fn append(&mut self, stream: Key, value: impl Into<Bytes>) {
-        self.appends.push(Append { stream, value: value.into() });
+        self.appends.push(Append { stream, value: value.into(), index: Vec::new() });
     }
 
     /// Replaces a record: the record itself and the difference of its index entries. `old` is what was read; it is
@@ -156,7 +158,8 @@ impl Batch {
     /// Bytes this batch carries, for bounding a group.
     pub fn size(&self) -> usize {
         let puts: usize = self.puts.iter().map(|(key, value)| key.bytes.len() + value.len()).sum();
-        let appends: usize = self.appends.iter().map(|append| append.value.len() + 16).sum();
+        let carried = |append: &Append| append.value.len() + 16 + 48 * append.index.len();
+        let appends: usize = self.appends.iter().map(carried).sum();
         puts + appends + 64 * (self.deletes.len() + self.expect.len() + self.adds.len())
     }
 

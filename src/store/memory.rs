@@ -106,6 +106,7 @@ impl Keys {
                 None => last_stored(map, &append.stream) + 1,
             };
             map.insert(stream_key(&append.stream, number), append.value);
+            map.extend(append.index.iter().map(|entry| (stream_key(entry, number), Bytes::new())));
             self.streams.insert(append.stream, number);
             committed.appended.push(number);
         }

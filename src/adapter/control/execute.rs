@@ -1,12 +1,14 @@
 //! Doing what a command asks.
 
+use std::sync::Arc;
+
 use super::{Answer, Command, Feed, Line, Outcome, backup, done, fsck, layout, scrub, teams::Principal};
 use crate::{
     auth::{Caller, Grant, Manage, ManageOwner, Operate, Secret},
     error::{Error, Kind, Result},
     model::{OwnerName, PackageName, Role, Timestamp},
     registry::{
-        Registry, Trust,
+        Registry, Told, Trust,
         accounts::NewUser,
         fsck::FsckOptions,
         generated_password,
@@ -17,8 +19,13 @@ use crate::{
 /// Runs a command as the operator; what it says while it runs goes to `feed`.
 pub async fn execute(registry: &Registry, command: Command, feed: Feed) -> Outcome {
     let caller = Caller::operator(registry.now(), "command-line".into());
+    let caller = Caller { trail: Some(Arc::default()), ..caller };
     let desk = Desk { registry, caller, feed };
-    desk.run(command).await.map_err(|error| {
+    let outcome = desk.run(command).await;
+    if let Err(error) = &outcome {
+        desk.tell(error).await;
+    }
+    outcome.map_err(|error| {
         if error.is_fault() {
             tracing::error!(%error, "an administration command failed");
             return error.to_string();
@@ -98,6 +105,17 @@ impl Desk<'_> {
             Command::Link(command) => self.link(command).await,
             Command::PackageRoles { package } => self.package_roles(&package).await,
             Command::Explain(asked) => self.explain(asked).await,
+            Command::Audit(asked) => self.audit(asked).await,
+        }
+    }
+
+    /// Tells the audit log of what even the operator may not do.
+    async fn tell(&self, refused: &Error) {
+        if let Some(told) = Told::refusal(&self.caller, refused, "command line")
+            && self.registry.tell(told)
+            && let Err(error) = self.registry.write_told().await
+        {
+            tracing::warn!(%error, "a denial could not be written to the audit log");
         }
     }
 

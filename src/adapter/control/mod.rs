@@ -5,6 +5,7 @@
 //! over the same code: [`execute()`] is all there is to them. Whoever may open the socket, or the data folder, is the
 //! machine's administrator; so every command runs as the operator, and the grants it needs are asked for all the same.
 
+mod audit;
 mod backup;
 mod execute;
 mod explain;
@@ -30,6 +31,7 @@ use tokio::{
     sync::mpsc,
 };
 
+pub use audit::AuditCommand;
 pub use execute::execute;
 pub use explain::{Act, Explain};
 pub use factors::FactorCommand;
@@ -200,6 +202,8 @@ pub enum Command {
     },
     /// Says why somebody may do something, or may not.
     Explain(Explain),
+    /// Shows the audit log.
+    Audit(AuditCommand),
 }
 
 /// What a command gave.

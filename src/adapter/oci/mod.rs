@@ -51,6 +51,10 @@ impl Adapter for Oci {
         matches!(route, Route::TokenGet(_) | Route::TokenPost)
     }
 
+    fn downloads(route: &Route) -> bool {
+        matches!(route, Route::ManifestGet(..))
+    }
+
     async fn handle(cx: Cx<'_>, route: &Route, body: Body) -> Result<Reply> {
         let reply = match route {
             Route::Ping => ping(cx),

@@ -2,7 +2,7 @@
 
 use super::{good_for, refuse};
 use crate::{
-    auth::{Action as _, Caller, Facts, Need, Pull},
+    auth::{Action as _, Caller, Facts, Need, Pull, ReadAudit},
     error::Result,
     model::{OwnerId, Role},
 };
@@ -20,10 +20,11 @@ pub fn signed_in(caller: &Caller) -> Result<OwnerId> {
 }
 
 /// Whether the caller may do this to the owner; who belongs to it may look. An administrator manages every owner, which gives
-/// no role on packages.
+/// no role on packages, and shows nothing of what happens there.
 pub(super) fn rules(caller: &Caller, facts: &Facts, need: Need) -> bool {
     let belongs = facts.belongs.then_some(Role::Read);
-    let role = if caller.administrator { Some(Role::Admin) } else { facts.owner_role.or(belongs) };
+    let manages = caller.administrator && need.name != ReadAudit::NAME;
+    let role = if manages { Some(Role::Admin) } else { facts.owner_role.or(belongs) };
     role >= Some(need.role) && good_for(caller, facts, need) && caller.bound.is_none()
 }
 

@@ -68,13 +68,8 @@ impl Registry {
             batch.replace(None, Some(&member));
             revisions::bump(&mut batch, Subject::Principal(user.id));
             let detail = format!("owner user:{}", user.id);
-            events::rights(
-                &mut batch,
-                events::stream_of_owner(account.id),
-                grant.caller(),
-                "org.create",
-                detail,
-            );
+            let stream = events::stream_of_owner(account.id).of_installation();
+            events::rights(&mut batch, stream, grant.caller(), "org.create", detail);
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(account.id);
             }

@@ -42,10 +42,14 @@
 //! | queue | `o` file | since when nothing points at a file, and how long that was watched |
 //! | queue | `q` due digest | a review; `t` due key: trash; `u` due session: index of expiry |
 //! | queue | `d` time kind package … | index of what was deleted then: [`Due`]; `z` package: index of those being purged |
-//! | event | `e` package number | the package's [`crate::model::Event`]s |
-//! | event | `o` owner number | the account's [`crate::model::Event`]s |
+//! | event | `e` package number | [`AuditRecord`]: what happened to a package |
+//! | event | `o` owner number | the same of an account; owner 0 is the installation |
+//! | event | `w` owner time stream number | index of all that concerns an owner and its packages, newest first |
+//! | event | `p` owner package time stream number | index of what concerns a package while it was that owner's |
+//! | event | `t` time stream number | index of everything; `s` time stream number: of what concerns the installation |
 
 mod account;
+pub(crate) mod audit;
 pub mod blob;
 pub(crate) mod clock;
 pub(crate) mod codec;
@@ -67,6 +71,7 @@ mod workflow;
 
 pub use account::{AccountKind, AccountRecord, MemberRecord, Membership};
 pub(crate) use account::{decode_password, encode_password};
+pub use audit::{AuditRecord, Log};
 pub use blob::{BlobRecord, Damage, Hold, Location, Quarantine};
 pub use deleted::{DeletedTag, Due};
 pub use factor::FactorRecord;

@@ -147,7 +147,7 @@ impl Registry {
                 }
                 revisions::bump(&mut batch, Subject::Repository(old.id));
                 let detail = format!("repository:{} {}", old.id, new.visibility);
-                events::rights(&mut batch, stream.clone(), grant.caller(), "repository.visibility", detail);
+                events::rights(&mut batch, stream, grant.caller(), "repository.visibility", detail);
             }
             batch.replace(Some(&old), Some(&new));
             let detail = format!("repository:{} {}", old.id, changed(&old, &new, rewritten).join(","));

@@ -50,7 +50,7 @@ pub(crate) fn link(
         (None, Some(link)) => ("package.unlink", format!("repository:{}", link.repository)),
         (None, None) => ("package.unlink", String::new()),
     };
-    events::rights(batch, events::stream_of(old.id), caller, action, detail);
+    events::rights(batch, events::stream_of(old.owner, old.id), caller, action, detail);
     new
 }
 
@@ -136,12 +136,12 @@ impl Registry {
             revisions::bump(&mut batch, Subject::Package(old.id));
             let dropped = self.drop_own(&mut batch, old.id).await?;
             let word = if inherits { "on" } else { "off" };
-            let stream = events::stream_of(old.id);
+            let stream = events::stream_of(old.owner, old.id);
             let detail = format!("repository:{} {word}", known.repository);
-            events::rights(&mut batch, stream.clone(), grant.caller(), "package.inherit", detail);
+            events::rights(&mut batch, stream, grant.caller(), "package.inherit", detail);
             for some in dropped.chunks(LISTED) {
                 let detail = some.join(" ");
-                events::rights(&mut batch, stream.clone(), grant.caller(), "package.inherit.dropped", detail);
+                events::rights(&mut batch, stream, grant.caller(), "package.inherit.dropped", detail);
             }
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());

@@ -3,7 +3,7 @@
 
 use super::by_name;
 use crate::{
-    auth::{Grant, Manage, ReadRepository, Subject},
+    auth::{Grant, Manage, PackageTarget, ReadRepository, Subject},
     error::{Error, Result, What},
     model::{PackageId, RepositoryId, RepositoryName, Role},
     registry::{
@@ -33,17 +33,17 @@ pub(crate) async fn workflow_role(
 pub(crate) fn put_workflow_role(
     batch: &mut Batch,
     caller: &crate::auth::Caller,
-    package: PackageId,
+    package: &PackageTarget,
     repository: RepositoryId,
     old: Option<&WorkflowRoleRecord>,
     new: Option<&WorkflowRoleRecord>,
 ) {
     batch.replace(old, new);
-    revisions::bump(batch, Subject::Package(package));
+    revisions::bump(batch, Subject::Package(package.id));
     revisions::bump(batch, Subject::Repository(repository));
     let role = new.map_or("none", |record| record.role.word());
     let detail = format!("repository:{repository} {role}");
-    events::rights(batch, events::stream_of(package), caller, "package.workflow", detail);
+    events::rights(batch, events::stream_of(package.owner, package.id), caller, "package.workflow", detail);
 }
 
 impl Registry {
@@ -81,7 +81,14 @@ impl Registry {
             let new = WorkflowRoleRecord { package, repository, role, since, path };
             let mut batch = Batch::new();
             revisions::expect(&mut batch, &given);
-            put_workflow_role(&mut batch, grant.caller(), package, repository, old.as_ref(), Some(&new));
+            put_workflow_role(
+                &mut batch,
+                grant.caller(),
+                grant.target(),
+                repository,
+                old.as_ref(),
+                Some(&new),
+            );
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }
@@ -109,7 +116,7 @@ impl Registry {
                 return Err(Error::not_found(What::Repository, text));
             };
             let mut batch = Batch::new();
-            put_workflow_role(&mut batch, grant.caller(), package, old.repository, Some(&old), None);
+            put_workflow_role(&mut batch, grant.caller(), grant.target(), old.repository, Some(&old), None);
             if under.commit(batch).await? == Outcome::Done {
                 return Ok(());
             }

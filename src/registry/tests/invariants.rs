@@ -8,13 +8,14 @@ use bytes::Bytes;
 use super::bench::Stored;
 use crate::{
     model::{
-        Collaborator, Digest, Group, Hasher, OwnerId, PackageId, PhysicalKey, RepositoryId, Tag, TeamId,
+        Collaborator, Digest, Entry, Group, Hasher, OwnerId, PackageId, PhysicalKey, RepositoryId, Tag,
+        TeamId,
     },
     registry::records::{
-        AccountRecord, BlobRecord, DeletedTag, GroupRoleRecord, Held, Location, ManifestRecord, MemberRecord,
-        PackageRecord, PolicyOf, PolicyRecord, ReadmeRecord, RepositoryRecord, RepositoryRoleRecord,
-        RoleRecord, State, TagRecord, TeamMemberRecord, TeamRecord, TokenRecord, UploadRecord,
-        WorkflowRoleRecord,
+        AccountRecord, AuditRecord, BlobRecord, DeletedTag, GroupRoleRecord, Held, Location, Log,
+        ManifestRecord, MemberRecord, PackageRecord, PolicyOf, PolicyRecord, ReadmeRecord, RepositoryRecord,
+        RepositoryRoleRecord, RoleRecord, State, TagRecord, TeamMemberRecord, TeamRecord, TokenRecord,
+        UploadRecord, WorkflowRoleRecord,
     },
     store::{Key, Record, Space},
 };
@@ -45,7 +46,7 @@ struct Parts {
     reviews: BTreeSet<(u64, Digest)>,
     trash: BTreeSet<PhysicalKey>,
     wants: BTreeMap<(PackageId, Digest), i64>,
-    events: BTreeMap<Vec<u8>, Vec<(u64, serde_json::Value)>>,
+    events: BTreeMap<Log, Vec<(u64, Entry)>>,
     /// Index entries as stored, and as they follow from the records.
     index: BTreeSet<Key>,
     follows: BTreeSet<Key>,
@@ -101,9 +102,9 @@ impl Parts {
                 other => panic!("queue {}", other as char),
             },
             Space::Event => {
-                let (stream, number) = bytes.split_at(bytes.len() - 8);
-                let event = serde_json::from_slice(&value[1..]).unwrap();
-                self.events.entry(stream.to_vec()).or_default().push((u64_at(number, 0), event));
+                let Some((log, number)) = AuditRecord::place(key) else { return self.entry(key) };
+                let row = self.record(key, AuditRecord::decode(log, number, value).unwrap());
+                self.events.entry(log).or_default().push((number, row.entry));
             }
         }
     }
@@ -436,21 +437,19 @@ fn events(parts: &Parts) {
         for (at, (number, _)) in events.iter().enumerate() {
             assert_eq!(*number, at as u64 + 1, "the events of {stream:?} have no gap");
         }
-        if stream[0] != b'e' {
-            continue;
-        }
-        let package = PackageId(u64_at(stream, 1));
+        let Log::Package(package) = *stream else { continue };
         let (mut manifests, mut tags) = (BTreeSet::new(), BTreeMap::new());
-        for (_, event) in events {
-            let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
-            match text("action").as_str() {
-                "manifest.put" => drop(manifests.insert(text("digest"))),
-                "manifest.restore" => assert!(manifests.insert(text("digest")), "{event}"),
-                "manifest.purge" => assert!(!manifests.contains(&text("digest")), "{event}"),
-                "tag.restore" => assert_eq!(tags.insert(text("tag"), text("digest")), None, "{event}"),
-                "manifest.delete" => assert!(manifests.remove(&text("digest")), "{event}"),
-                "tag.put" => drop(tags.insert(text("tag"), text("digest"))),
-                "tag.delete" => assert_eq!(tags.remove(&text("tag")), Some(text("digest"))),
+        for event in events.iter().flat_map(|(_, entry)| entry.events()) {
+            let (digest, tag) =
+                (event.digest.clone().unwrap_or_default(), event.tag.clone().unwrap_or_default());
+            match event.action.as_str() {
+                "manifest.put" => drop(manifests.insert(digest)),
+                "manifest.restore" => assert!(manifests.insert(digest), "{event:?}"),
+                "manifest.purge" => assert!(!manifests.contains(&digest), "{event:?}"),
+                "tag.restore" => assert_eq!(tags.insert(tag, digest), None, "{event:?}"),
+                "manifest.delete" => assert!(manifests.remove(&digest), "{event:?}"),
+                "tag.put" => drop(tags.insert(tag, digest)),
+                "tag.delete" => assert_eq!(tags.remove(&tag), Some(digest)),
                 _ => {}
             }
         }

@@ -80,6 +80,9 @@ impl<'a> Group<'a> {
         }
         for (append, number) in batch.appends.into_iter().zip(&committed.appended) {
             self.overlay.insert(stream_key(&append.stream, *number), Some(append.value));
+            for entry in &append.index {
+                self.overlay.insert(stream_key(entry, *number), Some(Bytes::new()));
+            }
         }
         self.given.extend(given);
         Ok(committed)

@@ -68,7 +68,7 @@ struct Planned {
     puts: Vec<(Key, Bytes)>,
     deletes: Vec<Key>,
     adds: Vec<(Key, i64, Option<i64>)>,
-    appends: Vec<(Key, Bytes)>,
+    appends: Vec<(Key, Bytes, Vec<Key>)>,
     lazy: bool,
 }
 
@@ -78,7 +78,7 @@ fn plans() -> impl Strategy<Value = Planned> {
         prop::collection::vec((keys(), values()), 0..4),
         prop::collection::vec(keys(), 0..4),
         prop::collection::vec((counters(), -3i64..6, prop::option::of(0i64..10)), 0..3),
-        prop::collection::vec((streams(), values()), 0..3),
+        prop::collection::vec((streams(), values(), prop::collection::vec(keys(), 0..3)), 0..3),
         any::<bool>(),
     )
         .prop_map(|(checks, puts, deletes, adds, appends, lazy)| Planned {
@@ -136,7 +136,7 @@ impl Model {
         let adds = plan.adds.iter().cloned();
         batch.adds = adds.map(|(key, amount, at_most)| Add { key, amount, at_most }).collect();
         let appends = plan.appends.iter().cloned();
-        batch.appends = appends.map(|(stream, value)| Append { stream, value }).collect();
+        batch.appends = appends.map(|(stream, value, index)| Append { stream, value, index }).collect();
         batch
     }
 
@@ -179,6 +179,9 @@ impl Model {
             *last += 1;
             numbers.push(*last);
             next.map.insert(stream_key(&append.stream, *last), append.value.clone());
+            for entry in &append.index {
+                next.map.insert(stream_key(entry, *last), Bytes::new());
+            }
         }
         *self = next;
         Said::Done(numbers)
