@@ -17,7 +17,7 @@ pub const CASES: &[Case] = &[
     Case { name: "docker-anonymous", needs: NEEDS, seconds: 180, mode: HTTP, run: anonymous },
 ];
 
-struct Docker<'a> {
+pub struct Docker<'a> {
     ctx: &'a Ctx,
     client: PathBuf,
     socket: String,
@@ -25,7 +25,7 @@ struct Docker<'a> {
 }
 
 impl<'a> Docker<'a> {
-    fn start(ctx: &'a Ctx) -> Result<Docker<'a>> {
+    pub fn start(ctx: &'a Ctx) -> Result<Docker<'a>> {
         let daemon = find("dockerd").unwrap_or_default();
         // The client that came with this daemon: another on the PATH may be too new for it.
         let beside = Path::new("/usr/bin/docker").to_owned();
@@ -46,7 +46,7 @@ impl<'a> Docker<'a> {
         Ok(docker)
     }
 
-    fn cmd(&self, args: &[&str]) -> Cmd<'a> {
+    pub fn cmd(&self, args: &[&str]) -> Cmd<'a> {
         let cmd = self.ctx.cmd(&self.client).args(["-H", &self.socket]).args(args);
         // The classic builder needs no plugin and no network.
         cmd.env("DOCKER_BUILDKIT", "0").env("DOCKER_CLI_EXPERIMENTAL", "enabled")
@@ -57,7 +57,7 @@ impl<'a> Docker<'a> {
     }
 
     /// What the engine knows of an image.
-    fn inspect(&self, image: &str, what: &str) -> Result<String> {
+    pub fn inspect(&self, image: &str, what: &str) -> Result<String> {
         Ok(self.cmd(&["image", "inspect", "-f", what, image]).run()?.line().to_owned())
     }
 
@@ -70,7 +70,7 @@ impl<'a> Docker<'a> {
     }
 
     /// Builds an image of two real trees, one layer each.
-    fn build(&self, image: &str, platform: &str, busybox: &Path, images: &Images) -> Result {
+    pub fn build(&self, image: &str, platform: &str, busybox: &Path, images: &Images) -> Result {
         let dir = self.ctx.path("build");
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir)?;
