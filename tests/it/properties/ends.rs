@@ -32,6 +32,7 @@ fn undone(deed: Deed) -> Option<Deed> {
         Deed::Nest(org, team, Some(_)) => Deed::Nest(org, team, None),
         Deed::Public(path, true) => Deed::Public(path, false),
         Deed::Active(user, true) => Deed::Active(user, false),
+        Deed::Source(of, _) => Deed::Source(of, 0),
         // Who leaves an organization leaves what it was given there too, so the world is another one afterwards.
         _ => return None,
     })

@@ -6,6 +6,7 @@
 
 mod cost;
 mod ends;
+mod inherit;
 mod order;
 mod shape;
 mod town;

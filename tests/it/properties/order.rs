@@ -27,6 +27,9 @@ async fn only_rulers(town: &mut Town) {
     for (org, _) in ORGS.iter().enumerate() {
         town.does(Deed::Base(org, 0)).await;
     }
+    for of in (0..USERS.len()).map(Ok).chain((0..TEAMS.len()).map(Err)) {
+        town.does(Deed::Source(of, 0)).await;
+    }
     let mut expected = Rights::new();
     for user in USERS.into_iter().filter(|user| town.is_active(user)) {
         for path in PATHS.into_iter().filter(|path| town.rules(user, path)) {
@@ -121,6 +124,7 @@ fn p05_each_role_includes_those_below_it() {
         town.does(Deed::Team(0, 0, 2, 1)).await;
         town.does(Deed::Nest(0, 0, Some(1))).await;
         town.does(Deed::Member(1, 2, 1)).await;
+        town.does(Deed::Inherit(1, false)).await;
         let ways: [fn(u8) -> Deed; 5] = [
             |role| Deed::Role(1, 2, role),
             |role| Deed::Group(1, 0, Some(0), role),

@@ -3,9 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use packhouse::{
-    auth::{Caller, Delete, Manage, Pull, Push},
-    model::{Role, TeamName, Visibility},
-    registry::{Registry, Settings, permissions::GroupName, records::Membership},
+    auth::{
+        Action, Caller, Delete, Grant, LinkRepository, Manage, ManageRepository, Pull, Push, RepositoryTarget,
+    },
+    model::{RepositoryName, RepositoryRole, Role, TeamName, Visibility},
+    registry::{
+        Registry, Settings,
+        permissions::GroupName,
+        records::Membership,
+        repositories::{CollaboratorName, RepositoryEdit},
+    },
 };
 use proptest::prelude::*;
 
@@ -40,6 +47,10 @@ pub(super) enum Deed {
     Public(usize, bool),
     /// User.
     Active(usize, bool),
+    /// On acme's source repository: a user or else a team, role; 0 for none, 5 for admin.
+    Source(Result<usize, usize>, u8),
+    /// Package: whether it has the source repository's roles in place of its own. Those of acme can.
+    Inherit(usize, bool),
 }
 
 pub(super) fn deed() -> impl Strategy<Value = Deed> {
@@ -53,6 +64,9 @@ pub(super) fn deed() -> impl Strategy<Value = Deed> {
         2 => (0..2usize, 0..3usize, prop::option::of(0..3usize)).prop_map(|(o, t, up)| Deed::Nest(o, t, up)),
         2 => (0..5usize, any::<bool>()).prop_map(|(p, v)| Deed::Public(p, v)),
         1 => (0..4usize, prop::bool::weighted(0.7)).prop_map(|(u, a)| Deed::Active(u, a)),
+        2 => (0..4usize, 0..6u8).prop_map(|(u, r)| Deed::Source(Ok(u), r)),
+        2 => (0..3usize, 0..6u8).prop_map(|(t, r)| Deed::Source(Err(t), r)),
+        2 => (1..3usize, any::<bool>()).prop_map(|(p, i)| Deed::Inherit(p, i)),
     ]
 }
 
@@ -119,7 +133,24 @@ impl Town {
             // Whoever pushed first was given admin; here rights come from deeds alone.
             town.world.role(&town.called(path), &town.called(pusher), None).await;
         }
+        let source = RepositoryName::parse(&town.called("acme/src")).unwrap();
+        let acme = town.world.manage_owner(&town.called("acme")).await;
+        town.world.registry.create_repository(&acme, &source, &RepositoryEdit::default()).await.unwrap();
+        for path in &PATHS[1..3] {
+            let to = town.source::<LinkRepository>().await;
+            town.world
+                .registry
+                .link_package(&town.world.manage(&town.called(path)).await, &to)
+                .await
+                .unwrap();
+        }
         town
+    }
+
+    /// The right to do something to acme's source repository.
+    async fn source<A: Action<Target = RepositoryTarget>>(&self) -> Grant<A> {
+        let (operator, acme, src) = (self.world.operator(), self.called("acme"), self.called("src"));
+        self.world.registry.policy().authorize_repository(&operator, &acme, &src).await.unwrap()
     }
 
     pub(super) fn called(&self, word: &str) -> String {
@@ -146,6 +177,8 @@ impl Town {
             Deed::Team(org, team, user, level) => (format!("team {org} {team} {user}"), level.min(1)),
             Deed::Public(path, public) => (format!("public {path}"), public.into()),
             Deed::Active(user, active) => (format!("active {user}"), active.into()),
+            Deed::Source(of, level) => (format!("source {of:?}"), level),
+            Deed::Inherit(path, inherits) => (format!("inherit {path}"), inherits.into()),
             Deed::Nest(org, team, up) => return self.nest(org, team, up).await,
         };
         let first = if what.starts_with("active") { 1 } else { 0 };
@@ -154,7 +187,7 @@ impl Town {
             return Way::None;
         }
         self.set.insert(what, level);
-        if let Deed::Member(org, user, 0) = deed {
+        if let (Deed::Member(org, user, 0), true) = (deed, old > 0) {
             // Who leaves takes nothing along: neither its teams nor what it was given itself.
             for (team, _) in TEAMS.iter().enumerate() {
                 self.set.remove(&format!("team {org} {team} {user}"));
@@ -162,6 +195,15 @@ impl Town {
             for (path, _) in PATHS.iter().enumerate().filter(|(_, path)| owner_of(path) == ORGS[org].0) {
                 self.set.remove(&format!("role {path} {user}"));
             }
+            if org == 0 {
+                self.set.remove(&format!("source {:?}", Ok::<_, usize>(user)));
+            }
+        }
+        if let (Deed::Inherit(path, _), true) = (deed, level != old) {
+            // Switching either way drops the roles there were.
+            let its = [format!("role {path} "), format!("group {path} ")];
+            self.set.retain(|what, _| !its.iter().any(|begins| what.starts_with(begins)));
+            return Way::Moves;
         }
         match level.cmp(&old) {
             std::cmp::Ordering::Less => Way::Takes,
@@ -196,9 +238,22 @@ impl Town {
                 registry.set_member(&grant, &self.called(USERS[user]), membership).await.is_ok()
             }
             Deed::Role(path, user, level) => {
-                let role = Role::from_code(level);
-                self.world.role(&self.called(PATHS[path]), &self.called(USERS[user]), role).await;
-                true
+                // Refused while the package inherits.
+                let grant = self.world.manage(&self.called(PATHS[path])).await;
+                registry.set_role(&grant, &self.called(USERS[user]), Role::from_code(level)).await.is_ok()
+            }
+            Deed::Source(of, level) => {
+                let to = match of {
+                    Ok(user) => CollaboratorName::User(self.called(USERS[user])),
+                    Err(team) => CollaboratorName::Team(self.team_name("acme", TEAMS[team])),
+                };
+                let role = usize::from(level).checked_sub(1).map(|role| RepositoryRole::ALL[role]);
+                let grant = self.source::<ManageRepository>().await;
+                registry.set_repository_role(&grant, &to, role).await.is_ok()
+            }
+            Deed::Inherit(path, inherits) => {
+                let grant = self.world.manage(&self.called(PATHS[path])).await;
+                registry.set_inherits(&grant, inherits).await.is_ok()
             }
             Deed::Group(path, of, team, level) => {
                 let group = match team {
