@@ -15,6 +15,7 @@ setup:
 clients: setup
 	@.ci/setup/packages.sh clients bench
 	@.ci/setup/go-tools.sh
+	@.ci/setup/npm-tools.sh
 	@.ci/setup/images.sh
 
 build: setup

@@ -69,6 +69,15 @@ impl<'a> Hub<'a> {
         data(self.ctx, &self.name)
     }
 
+    /// The program and its data folder, for scripts.
+    pub fn program(&self) -> String {
+        program().display().to_string()
+    }
+
+    pub fn folder(&self) -> String {
+        self.data().display().to_string()
+    }
+
     /// `HOST/acme/NAME`
     pub fn repo(&self, name: &str) -> String {
         format!("{}/acme/{name}", self.host)

@@ -17,6 +17,7 @@ mod helm;
 mod http;
 mod images;
 mod large;
+mod management;
 mod oras;
 mod prometheus;
 mod signing;
@@ -46,6 +47,7 @@ fn cases() -> Vec<&'static Case> {
         copies::CASES,
         uploads::CASES,
         teams::CASES,
+        management::CASES,
         prometheus::CASES,
         large::CASES,
     ];

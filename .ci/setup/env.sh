@@ -10,7 +10,7 @@ while read -r name version _; do
   dir="$(tool_dir "$name" "$version")"
   case ":$PATH:" in *":$dir:"*) ;; *) PATH="$dir:$PATH" ;; esac
 done < <(PACKHOUSE_HELM4=1 go_tools)
-PATH="$(tool_dir cargo-deny "$CARGO_DENY_VERSION"):$PATH"
+PATH="$(tool_dir cargo-deny "$CARGO_DENY_VERSION"):$(tool_dir octokit "$OCTOKIT_VERSION"):$PATH"
 unset name version dir
 export PATH
 

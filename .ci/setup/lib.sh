@@ -55,4 +55,7 @@ go_tools() {
 
 CARGO_DENY_VERSION=0.20.2
 
+# The management client; .ci/setup/octokit pins what it stands on.
+OCTOKIT_VERSION=4.1.4
+
 tool_dir() { echo "$PACKHOUSE_CACHE/tools/$1-$2/bin"; }

@@ -8,8 +8,8 @@ packages_of() {
   case "$1" in
     # clang and libclang: bindgen reads RocksDB's headers. cmake: aws-lc. strace: a test of the order of syncs.
     build) echo build-essential ca-certificates clang cmake git libclang-dev openssl pkg-config strace ;;
-    # Registry clients, what they run on, and who reads the metrics.
-    clients) echo buildah containerd docker.io openssl podman prometheus runc skopeo ;;
+    # Registry and management clients, what they run on, and who reads the metrics.
+    clients) echo buildah containerd docker.io gh openssl podman prometheus runc skopeo ;;
     # Peers and measuring tools of the benchmarks.
     bench) echo docker-registry nghttp2-client nginx openssl wrk ;;
     *)

@@ -5,7 +5,7 @@
 //! things may share one: an id's bits are random, so that takes millions of things; but whoever pushes can make two manifests
 //! whose digests begin alike. So a number shows and looks up, and never decides: what finds two of them refuses both.
 
-use super::{Algorithm, Digest, OwnerId, PackageId, TeamId, TokenId};
+use super::{Algorithm, Digest, OwnerId, PackageId, RepositoryId, TeamId, TokenId};
 
 /// Bits that a double does not hold.
 const DROPPED: u32 = 64 - 53;
@@ -26,7 +26,7 @@ macro_rules! numbered {
     )+};
 }
 
-numbered!(OwnerId, PackageId, TeamId, TokenId);
+numbered!(OwnerId, PackageId, RepositoryId, TeamId, TokenId);
 
 impl Numbered for Digest {
     fn number(&self) -> u64 {

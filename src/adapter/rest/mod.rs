@@ -8,12 +8,15 @@ mod access;
 mod accounts;
 mod admin;
 mod changes;
+mod collaborators;
 mod error;
 mod input;
+mod links;
 mod members;
 mod packages;
 mod page;
 mod policy;
+mod repositories;
 mod root;
 mod shapes;
 mod teams;
@@ -66,10 +69,13 @@ enum Ask {
     Admin(admin::Ask),
     Tokens(tokens::Ask),
     Policy(policy::Ask),
+    Repositories(repositories::Ask),
+    Collaborators(collaborators::Ask),
+    Links(links::Ask),
 }
 
 /// The names of routes, by the file they are in.
-const PARTS: [&[&str]; 10] = [
+const PARTS: [&[&str]; 13] = [
     root::ROUTES,
     accounts::ROUTES,
     packages::ROUTES,
@@ -80,6 +86,9 @@ const PARTS: [&[&str]; 10] = [
     admin::ROUTES,
     tokens::ROUTES,
     policy::ROUTES,
+    repositories::ROUTES,
+    collaborators::ROUTES,
+    links::ROUTES,
 ];
 
 const COUNT: usize = {
@@ -132,6 +141,9 @@ impl Adapter for Rest {
             Ask::Admin(ask) => ask.name(),
             Ask::Tokens(ask) => ask.name(),
             Ask::Policy(ask) => ask.name(),
+            Ask::Repositories(ask) => ask.name(),
+            Ask::Collaborators(ask) => ask.name(),
+            Ask::Links(ask) => ask.name(),
         }
     }
 
@@ -152,6 +164,9 @@ impl Adapter for Rest {
             Ask::Admin(ask) => ask.handle(cx, asked, body).await,
             Ask::Tokens(ask) => ask.handle(cx, asked, body).await,
             Ask::Policy(ask) => ask.handle(cx, asked, body).await,
+            Ask::Repositories(ask) => ask.handle(cx, asked, body).await,
+            Ask::Collaborators(ask) => ask.handle(cx, asked, body).await,
+            Ask::Links(ask) => ask.handle(cx, asked, body).await,
         };
         Ok(finished(cx, reply?))
     }
@@ -182,6 +197,9 @@ fn parse(head: Head<'_>, query: &Query) -> Result<Ask> {
         admin::Ask::parse(method, path).map(Ask::Admin),
         tokens::Ask::parse(method, path, query)?.map(Ask::Tokens),
         policy::Ask::parse(method, path)?.map(Ask::Policy),
+        repositories::Ask::parse(method, path, query)?.map(Ask::Repositories),
+        collaborators::Ask::parse(method, path, query)?.map(Ask::Collaborators),
+        links::Ask::parse(method, path, query)?.map(Ask::Links),
     ];
     found.into_iter().flatten().next().ok_or_else(no_such_path)
 }

@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 use crate::{
     auth::Caller,
     http::{Site, query::encode},
-    model::{Ecosystem, Numbered, Timestamp},
-    registry::{DeletedPackage, PackageView, Profile, TeamView, Version, records::Membership},
+    model::{Ecosystem, Numbered, Timestamp, Visibility},
+    registry::{
+        DeletedPackage, PackageView, Profile, RepositoryView, TeamView, Version, records::Membership,
+    },
 };
 
 /// What shapes are made with: whose eyes, and where this installation is.
@@ -152,6 +154,32 @@ impl Pen<'_> {
             shape.insert("organization".into(), self.organization_whole(&team.organization));
         }
         shape
+    }
+
+    /// A source repository.
+    pub(super) fn repository(self, view: &RepositoryView) -> Value {
+        let (repository, owner) = (&view.repository, &view.owner);
+        let path = format!("{}/{}", segment(&owner.name), segment(&repository.name));
+        let license = (!repository.license.is_empty())
+            .then(|| json!({ "spdx_id": repository.license, "name": repository.license }));
+        json!({
+            "id": repository.id.number(),
+            "node_id": repository.id.to_string(),
+            "name": repository.name,
+            "full_name": format!("{}/{}", owner.name, repository.name),
+            "owner": self.account(owner),
+            "private": repository.visibility != Visibility::Public,
+            "visibility": repository.visibility.word(),
+            "description": (!repository.description.is_empty()).then_some(&repository.description),
+            "homepage": (!repository.url.is_empty()).then_some(&repository.url),
+            "topics": repository.topics,
+            "license": license,
+            "url": self.api(&format!("repos/{path}")),
+            "html_url": format!("{}/{path}", self.site.base),
+            "collaborators_url": self.api(&format!("repos/{path}/collaborators{{/collaborator}}")),
+            "created_at": time(Timestamp(repository.created)),
+            "synced_at": repository.synced.map(|at| time(Timestamp(at))),
+        })
     }
 
     fn root(self, owner: &Profile) -> String {

@@ -275,24 +275,33 @@ async fn create(cx: Cx<'_>, asked: &Asked, org: &str, body: Body) -> Result<Repl
     address.shown(cx, asked, StatusCode::CREATED).await
 }
 
+/// Renames a team, or puts it elsewhere: each is one change, and of two in one request one might be refused and the other done.
 async fn change(cx: Cx<'_>, asked: &Asked, address: &Address, body: Body) -> Result<Reply> {
     let grant = address.owner(cx).await?;
     let change: Change = input::read(body).await?;
     check_privacy(change.privacy.as_deref())?;
+    let seen = address.authorize::<ReadTeam>(cx).await?;
+    let team = cx.registry.team_view(&seen).await?;
     let mut address = address.clone();
-    if let Some(parent) = change.parent_team_id {
-        let parent = match parent {
-            Some(number) => Some(numbered(cx, &address.org, number).await?),
-            None => None,
-        };
-        cx.registry.nest_team(&grant, &address.slug, parent.as_deref()).await?;
-    }
-    if let Some(name) = change.name {
-        let to = TeamName::parse(&format!("{}/{name}", address.org))?;
-        // The change before counted for the organization, so this asks for the right once more.
-        let grant = address.owner(cx).await?;
-        cx.registry.rename_team(&grant, &address.slug, &to).await?;
-        address.slug = name;
+    let name = change.name.filter(|name| *name != team.name);
+    let now = team.parent.map(|(id, _)| id.number());
+    match (name, change.parent_team_id.filter(|parent| *parent != now)) {
+        (None, None) => {}
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid(What::Request, "rename a team in a request of its own"));
+        }
+        (Some(name), None) => {
+            let to = TeamName::parse(&format!("{}/{name}", address.org))?;
+            cx.registry.rename_team(&grant, &address.slug, &to).await?;
+            address.slug = name;
+        }
+        (None, Some(parent)) => {
+            let parent = match parent {
+                Some(number) => Some(numbered(cx, &address.org, number).await?),
+                None => None,
+            };
+            cx.registry.nest_team(&grant, &address.slug, parent.as_deref()).await?;
+        }
     }
     address.shown(cx, asked, StatusCode::OK).await
 }

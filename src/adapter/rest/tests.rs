@@ -32,6 +32,37 @@ fn every_endpoint() {
     }
 }
 
+/// What the document says is there, and nothing that is there is missing in it.
+#[test]
+fn the_document_names_every_route() {
+    let document: Value = serde_json::from_str(root::DESCRIPTION).unwrap();
+    let mut described = std::collections::BTreeSet::from(["deleted_packages"]);
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let mut target = path.clone();
+            for parameter in operation["parameters"].as_array().unwrap() {
+                let name = parameter["name"].as_str().unwrap_or_default();
+                if parameter["in"] != "path" {
+                    continue;
+                }
+                let sample = match name {
+                    "package_type" => "container",
+                    "package_version_id" => "7",
+                    "token_id" => "0123456789abcdef",
+                    _ => "some",
+                };
+                target = target.replace(&format!("{{{name}}}"), sample);
+            }
+            assert!(!target.contains('{'), "a parameter of {path} is not described");
+            let route = operation["x-route"].as_str().unwrap();
+            assert_eq!(name(&method.to_uppercase(), &target), route, "{method} {path}");
+            described.insert(NAMES.iter().find(|name| **name == route).copied().unwrap());
+        }
+    }
+    let missing: Vec<_> = NAMES.iter().filter(|name| !described.contains(*name)).collect();
+    assert!(missing.is_empty(), "the document lacks {missing:?}");
+}
+
 #[test]
 fn what_is_no_endpoint() {
     for (method, path) in [

@@ -1,6 +1,7 @@
 //! A request at least for every route: the rows of the matrix.
 
 mod organizations;
+mod repositories;
 mod rest;
 
 use serde_json::Value;
@@ -162,7 +163,8 @@ const fn sample(route: &'static str, variant: &'static str, make: fn(&Cell<'_>) 
 pub(super) const SAMPLES: &[&[Sample]] = &[OCI, rest::PACKAGES, rest::CHANGES];
 
 /// The rows about none.
-pub(super) const ONCE: &[&[Sample]] = &[rest::PEOPLE, organizations::ROWS, organizations::ADMIN];
+pub(super) const ONCE: &[&[Sample]] =
+    &[rest::PEOPLE, organizations::ROWS, organizations::ADMIN, repositories::ROWS];
 
 const OCI: &[Sample] = &[
     sample("ping", "", |cell| cell.at("GET", "/v2/".into())),

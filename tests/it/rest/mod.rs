@@ -3,6 +3,8 @@
 mod changing;
 mod organizations;
 mod reading;
+mod repositories;
+mod schema;
 mod tokens;
 
 use serde_json::{Value, json};
@@ -60,7 +62,10 @@ pub(crate) trait Api {
 impl Api for Client {
     fn api(&self, method: &str, path: &str, body: Value) -> Response {
         let bytes = if body.is_null() { Vec::new() } else { content::bytes(&body) };
-        self.send(method, &format!("/api/v3{path}"), &[("Content-Type", "application/json")], &bytes)
+        let kind = [("Content-Type", "application/json")];
+        let answer = self.send(method, &format!("/api/v3{path}"), &kind, &bytes);
+        schema::check(method, path, answer.status, &answer.body);
+        answer
     }
 }
 

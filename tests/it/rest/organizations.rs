@@ -129,7 +129,11 @@ fn teams_are_made_nested_filled_and_renamed() {
     ada.api("PATCH", "/orgs/acme/teams/core", json!({"name": "platform"})).expect(422);
     let circle = json!({"parent_team_id": core["id"]});
     assert_eq!(ada.api("PATCH", "/orgs/acme/teams/platform", circle).expect(403).json()["reason"], "in-use");
-    let top = ada.api("PATCH", "/orgs/acme/teams/core", json!({"parent_team_id": null})).expect(200).json();
+    let both = json!({"name": "kernel", "parent_team_id": null});
+    ada.api("PATCH", "/orgs/acme/teams/core", both).expect(422);
+    assert_eq!(ada.read("/orgs/acme/teams/core").expect(200).json()["parent"]["slug"], "platform");
+    let top = json!({"name": "core", "parent_team_id": null});
+    let top = ada.api("PATCH", "/orgs/acme/teams/core", top).expect(200).json();
     assert_eq!(top["parent"], Value::Null);
     assert_eq!(eve.read("/orgs/acme/packages/container/app").status, 404, "she is not below it any more");
 

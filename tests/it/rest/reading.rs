@@ -196,6 +196,8 @@ fn people_see_themselves_and_what_they_belong_to() {
     assert!(root["current_user_url"].as_str().unwrap().ends_with("/api/v3/user"));
     assert!(world.server.anonymous().read("/meta").expect(200).json().get("installed_version").is_none());
     assert!(ada.read("/meta").expect(200).json()["installed_version"].is_string());
+    let described = world.server.anonymous().read("/openapi.json").expect(200).json();
+    assert_eq!(described, *super::schema::DOCUMENT);
     let scheme = ada.authorized(&format!("token {}", world.server.token("ada", &["read:packages"])));
     assert_eq!(scheme.read("/user").expect(200).header("x-oauth-scopes").unwrap(), "read:packages");
     ada.basic("ada", "correct horse battery").read("/user").expect(401);

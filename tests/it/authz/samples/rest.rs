@@ -185,6 +185,41 @@ pub(super) const CHANGES: &[Sample] = &[
         let target = request.target.clone();
         ends(cell, cell.manager(), target, request)
     }),
+    sample("link", "", |cell| cell.of_package("GET", "/link")),
+    sample("link_put", "", |cell| {
+        let twin = cell.twin();
+        let source = super::repositories::source(cell);
+        let request = twin.of_package("PUT", "/link");
+        let body = format!(r#"{{"repository":"{}/{source}"}}"#, cell.caller.namespace());
+        makes(cell, cell.manager(), request.target.clone(), with(request, body))
+    }),
+    sample("link_delete", "", |cell| {
+        let twin = cell.twin();
+        let request = twin.of_package("DELETE", "/link");
+        if cell.package != Package::Absent {
+            let source = super::repositories::source(cell);
+            let body = format!(r#"{{"repository":"{}/{source}"}}"#, cell.caller.namespace());
+            cell.manager().put(&request.target, body.as_bytes()).expect(204);
+        }
+        ends(cell, cell.manager(), request.target.clone(), request)
+    }),
+    sample("workflows", "", |cell| cell.of_package("GET", "/access/workflows")),
+    sample("workflow_put", "", |cell| {
+        let twin = cell.twin();
+        let source = super::repositories::source(cell);
+        let path = format!("/access/workflows/{}/{source}", cell.caller.namespace());
+        with(twin.of_package("PUT", &path), r#"{"role":"read"}"#.into())
+    }),
+    sample("workflow_delete", "", |cell| {
+        let twin = cell.twin();
+        let source = super::repositories::source(cell);
+        let path = format!("/access/workflows/{}/{source}", cell.caller.namespace());
+        let request = twin.of_package("DELETE", &path);
+        if cell.package != Package::Absent {
+            cell.manager().put(&request.target, br#"{"role":"read"}"#).expect(204);
+        }
+        request
+    }),
     sample("policy", "package", |cell| cell.of_package("GET", "/policy")),
     sample("policy_put", "package", |cell| {
         let twin = cell.twin();
@@ -208,6 +243,7 @@ pub(super) const CHANGES: &[Sample] = &[
 pub(super) const PEOPLE: &[Sample] = &[
     sample("api_root", "", |cell| cell.api("GET", "")),
     sample("api_meta", "", |cell| cell.api("GET", "meta")),
+    sample("api_description", "", |cell| cell.api("GET", "openapi.json")),
     sample("me", "", |cell| cell.api("GET", "user")),
     sample("my_organizations", "", |cell| cell.api("GET", "user/orgs")),
     sample("my_memberships", "", |cell| cell.api("GET", "user/memberships/orgs")),
