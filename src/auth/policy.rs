@@ -11,7 +11,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
 
-use self::words::unknown;
+use self::words::{renamed, unknown};
 pub use self::{
     explain::Decided,
     repositories::{RepositoryFacts, RepositoryTarget},
@@ -51,6 +51,10 @@ pub enum Subject {
         /// The owner.
         owner: OwnerId,
     },
+    /// The roles a user was given, anywhere. No decision reads it; whoever removes the user expects it.
+    RolesOf(OwnerId),
+    /// Which packages an owner has. No decision reads it; whoever writes all of them again expects it.
+    PackagesOf(OwnerId),
     /// What a group was given and who belongs to it. No decision reads it: what is given counts for the package, who belongs
     /// to it for the users. Whoever takes the group away expects it, so that nothing of it stays behind.
     Group(Group),
@@ -154,6 +158,8 @@ pub struct Facts {
     pub may_create: bool,
     /// Whether this owner's and the installation's settings let anonymous callers read public packages.
     pub anonymous_reads: bool,
+    /// The package's name, if it was asked for by one that its owner has no more: then it can be read and nothing else.
+    pub renamed: Option<PackageName>,
     /// The revisions these facts were read at.
     pub revisions: Vec<Revision>,
     /// What the key space stood at before they were read, where that is known.
@@ -464,6 +470,7 @@ fn refuse(caller: &Caller, facts: &Facts, need: Need, readable: bool, enough: bo
             "this bearer token was issued for less; ask for a new one",
         ),
         (false, _) if !readable => unknown(need),
+        (false, _) if need.role > Role::Read && facts.renamed.is_some() => renamed(facts),
         (false, _) if !caller.scopes.has(need.scope) => {
             Error::new(Kind::Forbidden(Reason::Scope), format!("the token lacks the scope {}", need.scope))
         }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{BaseRole, Clock, Member, Org, Owner, Package, Place, Switch, User, links, versions, way::Way};
 use crate::{
-    adapter::control::{Answer, Command, OrgCommand, VersionCommand},
+    adapter::control::{Answer, Command, NameCommand, OrgCommand, VersionCommand},
     error::{Error, Result, What},
     model::Role,
 };
@@ -26,6 +26,7 @@ pub(super) fn user(command: User) -> ExitCode {
         User::Suspend { name, undo, place } => {
             run(&place, Command::UserSuspend { name, suspended: !undo }, false)
         }
+        User::Rename { name, to, place } => run(&place, Command::Name(NameCommand::User { name, to }), false),
         User::Remove { name, place } => run(&place, Command::UserRemove { name }, false),
     }
 }
@@ -33,6 +34,9 @@ pub(super) fn user(command: User) -> ExitCode {
 pub(super) fn org(command: Org) -> ExitCode {
     match command {
         Org::Add { name, owner, place } => run(&place, Command::OrgAdd { name, owner }, false),
+        Org::Rename { name, to, place } => {
+            run(&place, Command::Name(NameCommand::Organization { name, to }), false)
+        }
         Org::Remove { name, place } => run(&place, Command::Org(OrgCommand::Remove { org: name }), false),
         Org::List(listing) => run(&listing.place, Command::OrgList, listing.json),
         Org::Show { name, listing } => {
@@ -60,6 +64,8 @@ pub(super) fn org(command: Org) -> ExitCode {
 
 pub(super) fn owner(command: Owner) -> ExitCode {
     match command {
+        Owner::Names(listing) => run(&listing.place, Command::Name(NameCommand::Held), listing.json),
+        Owner::FreeName { name, place } => run(&place, Command::Name(NameCommand::Free { name }), false),
         Owner::AnonymousReads { name, allowed, place } => {
             run(&place, Command::OwnerAnonymousReads { name, allowed: allowed == Switch::On }, false)
         }

@@ -191,6 +191,15 @@ enum User {
         #[command(flatten)]
         place: Place,
     },
+    /// Give a user another name; its packages are pushed to under that, and still pulled under the old one
+    Rename {
+        /// The name it has
+        name: String,
+        /// The name it is to have
+        to: String,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Remove a user; refused while it owns packages
     Remove {
         /// The user
@@ -209,6 +218,15 @@ enum Org {
         /// The user that owns it
         #[arg(long, value_name = "USER")]
         owner: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Give an organization another name; its packages are pushed to under that, and still pulled under the old one
+    Rename {
+        /// The name it has
+        name: String,
+        /// The name it is to have
+        to: String,
         #[command(flatten)]
         place: Place,
     },
@@ -286,6 +304,18 @@ enum Member {
 
 #[derive(Subcommand)]
 enum Owner {
+    /// List names that accounts had and that nobody else can take
+    ///
+    /// An account that has another name is still found under the one before, by those who pull; the name of a removed account
+    /// that had public packages leads nowhere. Both are held until they are freed.
+    Names(Listing),
+    /// Free such a name: whoever takes it gets what is meant for that name from then on
+    FreeName {
+        /// The name
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Let callers without credentials read the owner's public packages, or only those who signed in
     AnonymousReads {
         /// A user or an organization

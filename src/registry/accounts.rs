@@ -7,7 +7,7 @@ use members::owns;
 pub(crate) use members::{member, membership};
 
 use super::{
-    Registry, events,
+    Registry, events, names,
     records::{
         AccountKind, AccountRecord, MemberRecord, PackageRecord, RepositoryRecord, RoleRecord, TokenRecord,
         decode_password, encode_password,
@@ -67,7 +67,7 @@ pub struct NewUser<'a> {
     pub password: Option<&'a Secret>,
 }
 
-fn taken(name: &OwnerName) -> Error {
+pub(crate) fn taken(name: &OwnerName) -> Error {
     Error::new(
         Kind::Conflict(What::Owner),
         format!("there is a user or an organization named {name} already"),
@@ -80,8 +80,7 @@ fn nobody(name: &str) -> Error {
 
 /// Creates an account in a batch; the name must be free when it is applied.
 pub(crate) fn create(batch: &mut Batch, account: &AccountRecord) {
-    let named = AccountRecord::name_prefix(&account.name);
-    batch.expect_prefix(named.clone(), Prefix::Empty, named);
+    names::take(batch, &account.name);
     batch.replace(None, Some(account));
 }
 
@@ -121,9 +120,7 @@ impl Registry {
         account.sign_in = u64::from(hash.is_some());
         let mut under = self.under(grant);
         loop {
-            if by_name(self.meta.as_ref(), user.name.as_str()).await?.is_some() {
-                return Err(taken(user.name));
-            }
+            names::expect_free(self.meta.as_ref(), user.name).await?;
             let mut batch = Batch::new();
             create(&mut batch, &account);
             if let Some(hash) = &hash {
@@ -226,6 +223,7 @@ impl Registry {
             self.expect_no_packages(&mut batch, &account).await?;
             self.expect_no_repositories(&mut batch, &account).await?;
             self.leave_everything(&mut batch, &account).await?;
+            names::leave(self.meta.as_ref(), &mut batch, &account, grant.at().0).await?;
             batch.replace(Some(&account), None);
             batch.delete(AccountRecord::password_key(account.id));
             self.end_factor(&mut batch, account.id).await?;
@@ -288,7 +286,8 @@ impl Registry {
     async fn leave_everything(&self, batch: &mut Batch, account: &AccountRecord) -> Result<()> {
         let view = self.meta.as_ref();
         // Read before its members, memberships and teams are: a change of them from here on makes the batch fail.
-        let own = [Subject::Owner(account.id), Subject::Principal(account.id)];
+        let (owner, principal) = (Subject::Owner(account.id), Subject::Principal(account.id));
+        let own = [owner, principal, Subject::RolesOf(account.id)];
         let known = revisions::read(view, &own).await?;
         revisions::expect(batch, &known);
         for (key, _) in walk(view, &MemberRecord::of_user(account.id)).await? {

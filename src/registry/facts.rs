@@ -12,7 +12,7 @@ use quick_cache::sync::Cache;
 use super::{
     accounts, factors,
     groups::Groups,
-    packages,
+    names, packages,
     records::{AccountKind, AccountRecord, Membership, PackageRecord, State},
     repositories, revisions, teams, tokens,
 };
@@ -68,8 +68,41 @@ impl Directory {
         which: Which<'_>,
     ) -> Result<Facts> {
         let Some(owner) = accounts::by_name(view, owner).await? else {
+            if let Which::Package(name) = which
+                && let Some(owner) = names::moved(view, owner).await?
+            {
+                return self.load_renamed(view, actor, &owner, name).await;
+            }
             return Ok(Facts { anonymous_reads: self.anonymous_reads, ..Facts::default() });
         };
+        self.load_below(view, actor, owner, which).await
+    }
+
+    /// The same of a package that is asked for by a name its owner has no more: who may read it, may; nobody may do more.
+    async fn load_renamed(
+        &self,
+        view: &dyn MetadataRead,
+        actor: Actor,
+        owner: &AccountRecord,
+        name: &PackageName,
+    ) -> Result<Facts> {
+        let name = names::under(name, owner);
+        let facts = self.load_below(view, actor, owner.clone(), Which::Package(&name)).await?;
+        if facts.package.as_ref().is_none_or(|package| package.pending) {
+            return Ok(Facts { anonymous_reads: self.anonymous_reads, ..Facts::default() });
+        }
+        let role = facts.role.map(|_| Role::Read);
+        let renamed = Some(name);
+        Ok(Facts { role, owner_role: None, belongs: false, may_create: false, renamed, ..facts })
+    }
+
+    async fn load_below(
+        &self,
+        view: &dyn MetadataRead,
+        actor: Actor,
+        owner: AccountRecord,
+        which: Which<'_>,
+    ) -> Result<Facts> {
         let package = match which {
             Which::Package(name) => packages::by_name(view, name).await?,
             Which::Deleted(name, id) => packages::deleted_by_name(view, name, id).await?,
@@ -97,6 +130,7 @@ impl Directory {
             may_create: standing.may_create,
             anonymous_reads: self.anonymous_reads && owner.anonymous_reads,
             owner: Some(OwnerTarget { id: owner.id, name: owner.folded() }),
+            renamed: None,
             revisions: revisions::read(view, &subjects).await?,
             stamp: None,
         })

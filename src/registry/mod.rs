@@ -20,6 +20,7 @@ mod hot;
 mod limits;
 mod lists;
 mod manifests;
+pub mod names;
 mod orphans;
 mod overview;
 pub(crate) mod packages;

@@ -112,6 +112,7 @@ impl Registry {
             let named = PackageRecord::name_prefix(name);
             batch.expect_prefix(named.clone(), Prefix::Empty, named);
             batch.replace(None, Some(&package));
+            revisions::bump(&mut batch, Subject::PackagesOf(owner.id));
             // Nothing is lost with it: a package without a manifest may vanish in a crash as it does by itself later.
             batch.lazy = true;
             if under.commit(batch).await? == Outcome::Done {

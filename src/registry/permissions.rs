@@ -1,7 +1,7 @@
 //! Visibility, and roles given to users and groups.
 
 use super::{
-    Registry, accounts, events, groups, packages,
+    Registry, accounts, events, groups, names, packages,
     records::{AccountKind, AccountRecord, GroupRoleRecord, PackageRecord, RoleRecord},
     revisions::{self, Outcome},
     teams,
@@ -52,6 +52,7 @@ pub(crate) fn give_admin(
         batch.put(key, bytes::Bytes::new());
     }
     revisions::bump(batch, Subject::RolesAt { user, owner: package.owner });
+    revisions::bump(batch, Subject::RolesOf(user));
     Ok(())
 }
 
@@ -139,6 +140,9 @@ impl Registry {
             let mut batch = Batch::new();
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Package(old.id));
+            if visibility == Visibility::Public {
+                names::was_public(&mut batch, old.owner);
+            }
             let stream = events::stream_of(old.owner, old.id);
             let detail = visibility.word().to_owned();
             events::rights(&mut batch, stream, grant.caller(), "package.visibility", detail);
@@ -177,6 +181,7 @@ impl Registry {
             batch.replace(old.as_ref(), new.as_ref());
             revisions::bump(&mut batch, Subject::Package(package.id));
             revisions::bump(&mut batch, Subject::RolesAt { user: account.id, owner: package.owner });
+            revisions::bump(&mut batch, Subject::RolesOf(account.id));
             let detail = format!("user:{} {}", account.id, role.map_or("none", Role::word));
             let stream = events::stream_of(package.owner, package.id);
             events::rights(&mut batch, stream, grant.caller(), "package.role", detail);

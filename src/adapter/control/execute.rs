@@ -106,6 +106,7 @@ impl Desk<'_> {
             Command::PackageRoles { package } => self.package_roles(&package).await,
             Command::Explain(asked) => self.explain(asked).await,
             Command::Audit(asked) => self.audit(asked).await,
+            Command::Name(command) => self.name(command).await,
         }
     }
 

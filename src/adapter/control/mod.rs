@@ -14,6 +14,7 @@ mod fsck;
 mod gc;
 mod layout;
 mod links;
+mod names;
 mod policy;
 mod repositories;
 mod scrub;
@@ -37,6 +38,7 @@ pub use explain::{Act, Explain};
 pub use factors::FactorCommand;
 pub use gc::Gc;
 pub use links::LinkCommand;
+pub use names::NameCommand;
 pub use policy::{PolicyCommand, Wanted};
 pub use repositories::RepoCommand;
 pub use teams::{OrgCommand, TeamCommand};
@@ -204,6 +206,8 @@ pub enum Command {
     Explain(Explain),
     /// Shows the audit log.
     Audit(AuditCommand),
+    /// Changes, lists and frees names of accounts.
+    Name(NameCommand),
 }
 
 /// What a command gave.

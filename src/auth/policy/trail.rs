@@ -28,6 +28,7 @@ pub(super) fn refused(caller: &Caller, facts: &Facts, need: Need, enough: bool) 
         (false, _) if !within_limits(caller, facts, need) => "token-limit",
         // Whoever rules the name space was denied nothing: there is nothing.
         (false, _) if facts.package.is_none() && facts.owner_role.is_some() => return,
+        (false, _) if facts.renamed.is_some() => "policy",
         (false, _) => "role",
     };
     let owner = facts.owner.as_ref().map(|owner| owner.id);

@@ -1,8 +1,8 @@
 //! What refusals say.
 
 use crate::{
-    auth::Need,
-    error::{Error, What},
+    auth::{Facts, Need},
+    error::{Error, Kind, Reason, What},
     model::Role,
 };
 
@@ -16,4 +16,12 @@ pub(super) fn unknown(need: Need) -> Error {
         }
     };
     Error::not_found(What::Package, text)
+}
+
+/// The answer to who may read a package and writes to it by a name that its owner had.
+pub(super) fn renamed(facts: &Facts) -> Error {
+    let name = facts.renamed.as_ref().map(ToString::to_string).unwrap_or_default();
+    let text =
+        format!("this package is called {name} now; by its old name it can be pulled and nothing else");
+    Error::new(Kind::Forbidden(Reason::Policy), text)
 }

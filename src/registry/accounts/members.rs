@@ -1,12 +1,12 @@
 //! Organizations and their members.
 
-use super::{blank, by_id, by_name, create, taken, walk};
+use super::{blank, by_id, create, walk};
 use crate::{
     auth::{Grant, ManageOwner, Operate, Subject},
     error::{Error, Kind, Reason, Result, What},
     model::{Collaborator, OwnerId, OwnerName, Role},
     registry::{
-        Registry, events,
+        Registry, events, names,
         records::{AccountKind, AccountRecord, MemberRecord, Membership, RoleRecord},
         revisions::{self, Outcome},
     },
@@ -53,9 +53,7 @@ impl Registry {
         let mut under = self.under(grant);
         loop {
             let user = self.user_account(owner).await?;
-            if by_name(self.meta.as_ref(), name.as_str()).await?.is_some() {
-                return Err(taken(name));
-            }
+            names::expect_free(self.meta.as_ref(), name).await?;
             let mut batch = Batch::new();
             create(&mut batch, &account);
             batch.expect_equals(user.key(), Some(user.value()));

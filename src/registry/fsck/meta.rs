@@ -39,6 +39,8 @@ impl Check<'_> {
             tag::PIN => f.skip(16),
             tag::POLICY => f.skip(9),
             tag::SIGNING_KEY => f.skip(4),
+            tag::HELD_NAME => f.text().map(|_| ()),
+            tag::WAS_PUBLIC => f.skip(8),
             tag::REVISION => return Ok(self.revision(key, value, f)),
             // Settings of the installation: each is read by whoever owns it.
             tag::SETTING => f.text().map(|_| ()),
@@ -63,6 +65,8 @@ impl Check<'_> {
             tag::TOKEN => self.token(key, value).await?,
             tag::UPLOAD => self.upload(key, value).await?,
             tag::POLICY => self.policy(key, value).await?,
+            tag::HELD_NAME => self.held_name(key, value).await?,
+            tag::WAS_PUBLIC => self.public_mark(key, value).await?,
             tag::PIN if pin_ends(value).is_none() => {
                 self.find(Code::ValueBroken, shown(key), "a pin is to say when it ends");
             }
@@ -141,7 +145,7 @@ impl Check<'_> {
                 let decode = |bytes: &[u8]| BlobRecord::decode(digest, bytes);
                 self.entry(key, value, BlobRecord::key_of(&digest), decode).await?;
             }
-            _ => return Ok(None),
+            _ => return self.name_entry(tag, key, value, f).await,
         }
         Ok(f.end())
     }

@@ -18,6 +18,7 @@ mod index;
 mod leaks;
 mod manifests;
 mod meta;
+mod names;
 mod people;
 mod queue;
 mod repositories;

@@ -180,7 +180,7 @@ impl Check<'_> {
 
     pub(super) fn revision(&mut self, key: &Key, value: &Bytes, mut f: Fields<'_>) -> Option<()> {
         let length = match f.u8()? {
-            1..=4 | 7 => 8,
+            1..=4 | 7..=9 => 8,
             5 => 16,
             6 => 9,
             _ => return None,

@@ -22,6 +22,16 @@ pub enum AccountKind {
     Organization,
 }
 
+impl AccountKind {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::User => "a user",
+            Self::Organization => "an organization",
+        }
+    }
+}
+
 /// A user or an organization.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountRecord {

@@ -25,6 +25,7 @@
 //! | meta | `s` word | what the installation is; a pause of collection; when the trash was last emptied; the mark of the clock |
 //! | meta | `u` session | [`UploadRecord`]; `U` user, session: index |
 //! | meta | `y` `o`/`p` id | [`PolicyRecord`] of an owner or a package |
+//! | meta | `z` name | [`NameRecord`]; `Z` owner, name: index; `Q` owner: that it has had public packages |
 //! | meta | `b` id | a pin: until when a backup holds back the purge of the trash |
 //! | meta | `q` digest | index of blobs whose bytes are damaged |
 //! | blob | `b` digest | [`BlobRecord`] |
@@ -56,6 +57,7 @@ pub(crate) mod codec;
 mod deleted;
 mod factor;
 mod manifest;
+mod name;
 mod package;
 pub(crate) mod pin;
 mod policy;
@@ -76,6 +78,7 @@ pub use blob::{BlobRecord, Damage, Hold, Location, Quarantine};
 pub use deleted::{DeletedTag, Due};
 pub use factor::FactorRecord;
 pub use manifest::{ManifestRecord, TagRecord, Target};
+pub use name::NameRecord;
 pub use package::{Link, PackageRecord, State};
 pub use policy::{PolicyOf, PolicyRecord, Retention};
 pub use repository::{ReadmeRecord, RepositoryRecord, RepositoryRoleRecord};
@@ -138,6 +141,9 @@ pub(crate) mod tag {
     pub(crate) const UPLOAD_OF: u8 = b'U';
     pub(crate) const SETTING: u8 = b's';
     pub(crate) const POLICY: u8 = b'y';
+    pub(crate) const HELD_NAME: u8 = b'z';
+    pub(crate) const HELD_NAME_OF: u8 = b'Z';
+    pub(crate) const WAS_PUBLIC: u8 = b'Q';
     pub(crate) const PIN: u8 = b'b';
     pub(crate) const QUARANTINE: u8 = b'q';
 }

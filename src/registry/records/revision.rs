@@ -14,6 +14,8 @@ pub(crate) fn revision_key(of: Subject) -> Key {
         Subject::Package(id) => key(4).with(&id.bytes()),
         Subject::RolesAt { user, owner } => key(5).with(&user.bytes()).with(&owner.bytes()),
         Subject::Group(group) => key(6).with(&group.bytes()),
+        Subject::PackagesOf(id) => key(8).with(&id.bytes()),
+        Subject::RolesOf(id) => key(9).with(&id.bytes()),
         Subject::Repository(id) => key(7).with(&id.bytes()),
     }
 }
@@ -36,6 +38,8 @@ mod tests {
             (Subject::Credential(TokenId(7)), 3),
             (Subject::Package(PackageId(7)), 4),
             (Subject::Repository(RepositoryId(7)), 7),
+            (Subject::PackagesOf(OwnerId(7)), 8),
+            (Subject::RolesOf(OwnerId(7)), 9),
         ] {
             let key = revision_key(subject);
             assert_eq!(key.bytes, [b'r', kind, 0, 0, 0, 0, 0, 0, 0, 7]);

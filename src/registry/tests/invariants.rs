@@ -13,9 +13,9 @@ use crate::{
     },
     registry::records::{
         AccountRecord, AuditRecord, BlobRecord, DeletedTag, GroupRoleRecord, Held, Location, Log,
-        ManifestRecord, MemberRecord, PackageRecord, PolicyOf, PolicyRecord, ReadmeRecord, RepositoryRecord,
-        RepositoryRoleRecord, RoleRecord, State, TagRecord, TeamMemberRecord, TeamRecord, TokenRecord,
-        UploadRecord, WorkflowRoleRecord,
+        ManifestRecord, MemberRecord, NameRecord, PackageRecord, PolicyOf, PolicyRecord, ReadmeRecord,
+        RepositoryRecord, RepositoryRoleRecord, RoleRecord, State, TagRecord, TeamMemberRecord, TeamRecord,
+        TokenRecord, UploadRecord, WorkflowRoleRecord,
     },
     store::{Key, Record, Space},
 };
@@ -115,6 +115,8 @@ impl Parts {
                 let account = self.record(key, AccountRecord::decode(value).unwrap());
                 self.accounts.insert(account.id);
             }
+            b'z' => drop(self.record(key, NameRecord::decode(value).unwrap())),
+            b'Q' => assert_eq!((key.bytes.len(), value.len()), (9, 1), "a mark of an account"),
             b'm' => {
                 let member = self.record(key, MemberRecord::decode(value).unwrap());
                 self.members.insert((member.organization, member.user));
@@ -165,7 +167,7 @@ impl Parts {
                 self.policies.push(policy);
             }
             b'O' | b'M' | b'n' | b'N' | b'P' | b'l' | b'G' | b'h' | b'T' | b'U' | b'i' | b'q' | b'E'
-            | b'f' | b'X' | b'A' | b'd' | b'v' | b'C' | b'L' | b'W' | b'Y' => self.entry(key),
+            | b'f' | b'X' | b'A' | b'd' | b'v' | b'C' | b'L' | b'W' | b'Y' | b'Z' => self.entry(key),
             b'b' => assert_eq!((bytes_of(key), value.len()), (17, 8), "a pin says until when"),
             b'w' | b'k' | b'r' | b's' => {}
             other => panic!("meta {}", other as char),

@@ -11,6 +11,7 @@ mod first_push;
 mod limits;
 mod links;
 mod listing;
+mod names;
 mod oracle;
 mod repositories;
 mod rights;
