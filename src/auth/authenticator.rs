@@ -133,9 +133,9 @@ impl Authenticator {
             Presented::Bearer(secret) if Keyring::key_of(secret.reveal()).is_some() => {
                 self.bearer(&secret, caller).await
             }
-            Presented::Bearer(secret) => self.token(None, &secret, &[TokenKind::Personal], caller).await,
+            Presented::Bearer(secret) => self.token(None, &secret, &TokenKind::DIRECT, caller).await,
             Presented::Basic { user, secret } => {
-                self.token(Some(&user), &secret, &[TokenKind::Personal], caller).await
+                self.token(Some(&user), &secret, &TokenKind::DIRECT, caller).await
             }
         }
     }
@@ -207,6 +207,7 @@ impl Authenticator {
         }
         match self.identities.user_named(name).await? {
             None => Ok(()),
+            Some(named) if named.user == identity.user => Ok(()),
             Some(_) => Err(invalid("the token belongs to another user than the one named")),
         }
     }

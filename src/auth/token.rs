@@ -1,4 +1,4 @@
-//! Personal and refresh tokens: `php_` or `phr_`, 32 random base62 characters, and their checksum.
+//! Tokens of people (`php_`), refresh tokens (`phr_`), tokens of robots (`phs_`): behind the prefix 32 random base62 characters, and their checksum.
 //!
 //! The prefix lets a scanner recognize a leaked token, the checksum (GitHub's: CRC-32 of the random part alone, base62,
 //! six characters) lets it be certain without asking us, and lets us refuse a mangled one before any lookup. Neither is a
@@ -17,17 +17,31 @@ pub enum TokenKind {
     Personal = 1,
     /// Kept by a client instead of a password; good at `/token` only.
     Refresh = 2,
+    /// Made for a robot, with scopes and an expiry.
+    Robot = 3,
 }
 
 impl TokenKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Personal, Self::Refresh];
+    pub const ALL: [Self; 3] = [Self::Personal, Self::Refresh, Self::Robot];
+    /// Those that are good for requests.
+    pub const DIRECT: [Self; 2] = [Self::Personal, Self::Robot];
 
     /// The letters in front of the underscore. They never change: scanners know them.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Personal => "php",
             Self::Refresh => "phr",
+            Self::Robot => "phs",
+        }
+    }
+
+    /// The word for it in lists.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Personal => "personal",
+            Self::Refresh => "refresh",
+            Self::Robot => "robot",
         }
     }
 

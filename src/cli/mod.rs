@@ -10,6 +10,7 @@ mod gc;
 mod links;
 mod policy;
 mod repositories;
+mod robots;
 mod scrub;
 mod serve;
 mod teams;
@@ -60,6 +61,12 @@ enum Top {
     /// (`packhouse repo grant acme/app team:acme/core write`).
     #[command(subcommand)]
     Repo(repositories::Repo),
+    /// Make robots: accounts for machines that sign in with tokens alone and have the roles they are given
+    ///
+    /// A robot belongs to a user or an organization and goes with it. It is given roles by its name, like a user: `packhouse
+    /// package grant acme/app acme+ci write`.
+    #[command(subcommand)]
+    Robot(robots::Robot),
     /// Settings of a user or an organization as an owner of packages
     #[command(subcommand)]
     Owner(Owner),
@@ -356,12 +363,12 @@ enum Package {
         #[command(flatten)]
         place: Place,
     },
-    /// Give a user, a team, all members of an organization, or the workflows of a source repository a role on a package, or
+    /// Give a user, a robot, a team, all members of an organization, or the workflows of a source repository a role on a package, or
     /// take it away
     Grant {
         /// OWNER/NAME, or TYPE/OWNER/NAME
         package: String,
-        /// USER, user:USER, team:ORG/TEAM, org:ORG or repo:OWNER/REPO; a team is of the organization that owns the package
+        /// USER, OWNER+ROBOT, user:USER, robot:OWNER+ROBOT, team:ORG/TEAM, org:ORG or repo:OWNER/REPO; a team is of the organization that owns the package
         principal: String,
         /// What it may do
         role: Granted,
@@ -425,6 +432,7 @@ pub fn main() -> ExitCode {
         Top::Team(command) => teams::main(command),
         Top::Repo(command) => repositories::main(command),
         Top::Audit(command) => audit::main(command),
+        Top::Robot(command) => robots::main(command),
         Top::Explain(options) => explain::explain(options),
         Top::Owner(command) => admin::owner(command),
         Top::Token(command) => tokens::main(command),

@@ -68,7 +68,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    fn asked(self) -> AskedLimits {
+    pub(super) fn asked(self) -> AskedLimits {
         let Self { packages, owners, actions, networks } = self;
         AskedLimits { packages, owners, actions: actions.into_iter().map(Action::act).collect(), networks }
     }

@@ -18,7 +18,7 @@ pub use digest::{Algorithm, Digest, Hasher};
 pub use event::{Deed, Entry, Event};
 pub use id::{OwnerId, PackageId, PhysicalKey, RepositoryId, TeamId, TokenId, UploadId};
 pub use manifest::Manifest;
-pub use name::{Ecosystem, OwnerName, PackageName, TeamName};
+pub use name::{Ecosystem, OwnerName, PackageName, RobotName, TeamName};
 pub use number::Numbered;
 pub use pattern::{TagPattern, TagPatterns};
 pub use reference::{Reference, Tag};

@@ -73,6 +73,55 @@ impl FromStr for OwnerName {
     }
 }
 
+/// The name of a robot: `OWNER+NAME`. The second is spelled as an owner's, may be any word, and is found in any case. No owner has
+/// the sign in its name, so the two are never mixed up.
+#[derive(Debug, Clone)]
+pub struct RobotName {
+    owner: String,
+    robot: String,
+}
+
+impl RobotName {
+    /// What stands between the two.
+    pub const SIGN: char = '+';
+
+    /// Reads `OWNER+NAME`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (owner, robot) = text
+            .split_once(Self::SIGN)
+            .ok_or_else(|| Error::invalid(What::Name, "a robot is named OWNER+NAME"))?;
+        Self::of(owner, robot)
+    }
+
+    /// The robot of this name of an owner's.
+    pub fn of(owner: &str, robot: &str) -> Result<Self> {
+        OwnerName::parse(owner)?;
+        if !OwnerName::is_name(robot) {
+            return Err(Error::invalid(
+                What::Name,
+                "a robot's own name is 1 to 39 letters, digits and single hyphens, and neither starts nor ends with a hyphen",
+            ));
+        }
+        Ok(Self { owner: owner.to_owned(), robot: robot.to_owned() })
+    }
+
+    /// The owner's name.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The robot's own name.
+    pub fn robot(&self) -> &str {
+        &self.robot
+    }
+}
+
+impl fmt::Display for RobotName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}{}", self.owner, Self::SIGN, self.robot)
+    }
+}
+
 /// The name of a team: its organization's and its own. The second is spelled as an owner's, may be any word, and is
 /// found in any case.
 #[derive(Debug, Clone)]

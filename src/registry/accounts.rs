@@ -9,7 +9,7 @@ pub(crate) use members::{member, membership};
 use super::{
     Registry, events, names,
     records::{
-        AccountKind, AccountRecord, MemberRecord, PackageRecord, RepositoryRecord, RoleRecord, TokenRecord,
+        AccountKind, AccountRecord, MemberRecord, PackageRecord, RepositoryRecord, RoleRecord,
         decode_password, encode_password,
     },
     revisions::{self, Outcome},
@@ -95,9 +95,14 @@ pub(crate) fn blank(
     kind: AccountKind,
     at: crate::model::Timestamp,
 ) -> Result<AccountRecord> {
+    named(name.as_str().to_owned(), kind, at)
+}
+
+/// The same under any name.
+pub(crate) fn named(name: String, kind: AccountKind, at: crate::model::Timestamp) -> Result<AccountRecord> {
     Ok(AccountRecord {
         id: OwnerId::random()?,
-        name: name.as_str().to_owned(),
+        name,
         kind,
         administrator: false,
         suspended: false,
@@ -105,6 +110,7 @@ pub(crate) fn blank(
         sign_in: 0,
         created: at.0,
         base_role: None,
+        robot_of: None,
     })
 }
 
@@ -177,6 +183,7 @@ impl Registry {
             let mut batch = Batch::new();
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Principal(old.id));
+            self.touch_robots(&mut batch, old.id).await?;
             let action = if suspended { "user.suspend" } else { "user.resume" };
             let stream = events::stream_of_owner(old.id).of_installation();
             events::rights(&mut batch, stream, grant.caller(), action, String::new());
@@ -214,7 +221,7 @@ impl Registry {
         loop {
             let account = by_name(self.meta.as_ref(), name).await?.filter(|account| account.kind == kind);
             let account = account.ok_or_else(|| match kind {
-                AccountKind::User => nobody(name),
+                AccountKind::User | AccountKind::Robot => nobody(name),
                 AccountKind::Organization => {
                     Error::not_found(What::Owner, format!("there is no organization named {name}"))
                 }
@@ -282,7 +289,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Ends an account's tokens, memberships, members, teams and roles.
+    /// Ends an account's robots, tokens, memberships, members, teams and roles.
     async fn leave_everything(&self, batch: &mut Batch, account: &AccountRecord) -> Result<()> {
         let view = self.meta.as_ref();
         // Read before its members, memberships and teams are: a change of them from here on makes the batch fail.
@@ -313,14 +320,9 @@ impl Registry {
             batch.replace(Some(&old), None);
             revisions::bump(batch, Subject::Principal(old.user));
         }
-        for (key, _) in walk(view, &TokenRecord::of_user(account.id)).await? {
-            let Some(id) = TokenRecord::id_in(&key) else { continue };
-            if let Some(old) = super::tokens::by_id(view, id).await? {
-                batch.replace(Some(&old), None);
-                revisions::bump(batch, Subject::Credential(id));
-            }
-        }
         self.end_roles_of(batch, Collaborator::User(account.id), None).await?;
+        self.end_robots(batch, account.id).await?;
+        self.end_tokens(batch, account.id).await?;
         self.take_roles(batch, &RoleRecord::of_user(account.id), account.id).await
     }
 

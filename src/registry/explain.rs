@@ -136,7 +136,7 @@ impl Registry {
         let Some(user) = asked.user else {
             return Ok(Asker { caller: anonymous, account: None, void: None });
         };
-        let account = self.user_account(user).await?;
+        let account = self.principal_account(user).await?;
         let caller = Caller {
             actor: Actor::User(account.id),
             scopes: asked.scopes,

@@ -14,7 +14,7 @@ use super::{
     groups::Groups,
     names, packages,
     records::{AccountKind, AccountRecord, Membership, PackageRecord, State},
-    repositories, revisions, teams, tokens,
+    repositories, revisions, robots, teams, tokens,
 };
 use crate::{
     auth::{
@@ -157,13 +157,14 @@ impl Directory {
 
     async fn load_user(&self, view: &dyn MetadataRead, id: OwnerId) -> Result<Option<Identity>> {
         let Some(account) = accounts::by_id(view, id).await? else { return Ok(None) };
-        if account.kind != AccountKind::User {
+        if account.kind == AccountKind::Organization {
             return Ok(None);
         }
+        let active = robots::active(view, &account).await?;
         Ok(Some(Identity {
             user: id,
             name: account.folded(),
-            active: !account.suspended,
+            active,
             administrator: account.administrator,
             sign_in: account.sign_in,
             second_factor: factors::of(view, id).await?.is_some_and(|factor| factor.confirmed),
@@ -227,7 +228,7 @@ impl Standing {
 }
 
 /// A user rules its own name space, an organization's owners rule the organization's, its members may create there, the
-/// operator may everything. An administrator of the installation is nobody special here.
+/// operator may everything. A robot may what it is given. An administrator of the installation is nobody special here.
 pub(crate) async fn standing(
     view: &dyn MetadataRead,
     actor: Actor,
@@ -242,14 +243,18 @@ pub(crate) async fn standing(
         Actor::User(user) => user,
     };
     let account = if user == owner.id { Some(owner.clone()) } else { accounts::by_id(view, user).await? };
-    if account.is_none_or(|account| account.suspended) {
+    let Some(account) = account else { return Ok(Standing::default()) };
+    if !robots::active(view, &account).await? {
         return Ok(Standing::default());
+    }
+    if let Some(of) = account.robot_of {
+        return Ok(Standing { active: true, belongs: of == owner.id, ..Standing::default() });
     }
     if user == owner.id {
         return Ok(rules(Rule::Own));
     }
     let membership = match owner.kind {
-        AccountKind::User => None,
+        AccountKind::User | AccountKind::Robot => None,
         AccountKind::Organization => accounts::membership(view, owner.id, user).await?,
     };
     Ok(match membership {
@@ -412,7 +417,7 @@ impl Identities for Directory {
 
     async fn user_named(&self, name: &str) -> Result<Option<Identity>> {
         let view = self.meta.snapshot()?;
-        let Some(account) = accounts::by_name(view.as_ref(), name).await? else { return Ok(None) };
+        let Some(account) = robots::principal(view.as_ref(), name).await? else { return Ok(None) };
         self.load_user(view.as_ref(), account.id).await
     }
 

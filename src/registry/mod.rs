@@ -36,6 +36,7 @@ mod repository_views;
 mod restore;
 pub mod retention;
 pub(crate) mod revisions;
+pub mod robots;
 pub mod scrub;
 mod status;
 pub mod teams;

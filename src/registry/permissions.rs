@@ -152,18 +152,15 @@ impl Registry {
         }
     }
 
-    /// Gives a user a role on a package, another one, or none.
+    /// Gives a user or a robot a role on a package, another one, or none.
     ///
     /// # Errors
-    /// Not found when there is no such user; forbidden by policy while the package inherits its roles, and over the limit of
+    /// Not found when there is none of this name; forbidden by policy while the package inherits its roles, and over the limit of
     /// users.
     pub async fn set_role(&self, grant: &Grant<Manage>, user: &str, role: Option<Role>) -> Result<()> {
         let mut under = self.under(grant);
         loop {
-            let account = accounts::by_name(self.meta.as_ref(), user).await?;
-            let account = account.filter(|account| account.kind == AccountKind::User);
-            let account = account
-                .ok_or_else(|| Error::not_found(What::Owner, format!("there is no user named {user}")))?;
+            let account = self.principal_account(user).await?;
             let package = self.package(grant.target()).await?;
             has_own(&package, role)?;
             let old = record_of(self.meta.as_ref(), package.id, account.id).await?;
@@ -182,6 +179,10 @@ impl Registry {
             revisions::bump(&mut batch, Subject::Package(package.id));
             revisions::bump(&mut batch, Subject::RolesAt { user: account.id, owner: package.owner });
             revisions::bump(&mut batch, Subject::RolesOf(account.id));
+            if account.robot_of.is_some() {
+                // Whoever removes the robot expects it, and takes this role along.
+                revisions::bump(&mut batch, Subject::Principal(account.id));
+            }
             let detail = format!("user:{} {}", account.id, role.map_or("none", Role::word));
             let stream = events::stream_of(package.owner, package.id);
             events::rights(&mut batch, stream, grant.caller(), "package.role", detail);

@@ -131,6 +131,42 @@ impl Registry {
         if caller.actor != Actor::Operator && caller.user() != Some(user.id) {
             return Err(Error::new(Kind::Forbidden(Reason::Role), "only the user itself can make a token"));
         }
+        let (token, record) =
+            self.token_for(grant, user.id, TokenKind::Personal, scopes, lifetime, limits).await?;
+        let mut under = self.under(grant);
+        loop {
+            if self.account(grant).await?.kind != AccountKind::User {
+                return Err(Error::invalid(
+                    What::Owner,
+                    "only users have tokens; make one for a member or a robot",
+                ));
+            }
+            let mut batch = Batch::new();
+            batch.replace(None, Some(&record));
+            let limited = if record.limits.is_some() { " limited" } else { "" };
+            let detail = format!("token:{} {scopes}{limited}", record.id);
+            events::rights(&mut batch, events::stream_of_owner(user.id), caller, "token.create", detail);
+            if under.commit(batch).await? == Outcome::Done {
+                return Ok(token);
+            }
+        }
+    }
+
+    /// A token that the caller may make for somebody, to be stored.
+    ///
+    /// # Errors
+    /// Forbidden when it would be able to do more than what the caller signed in with; invalid when it could do nothing, or
+    /// would live too long.
+    pub(super) async fn token_for(
+        &self,
+        grant: &Grant<ManageOwner>,
+        user: OwnerId,
+        kind: TokenKind,
+        scopes: Scopes,
+        lifetime: u64,
+        limits: Limits,
+    ) -> Result<(NewToken, TokenRecord)> {
+        let caller = grant.caller();
         if scopes.and(caller.scopes) != scopes {
             return Err(Error::new(
                 Kind::Forbidden(Reason::Scope),
@@ -148,27 +184,14 @@ impl Registry {
             ));
         }
         self.check_limits(caller, &limits).await?;
-        let (token, record) = new_token(TokenKind::Personal, user.id, scopes, grant.at(), lifetime, None)?;
+        let (token, record) = new_token(kind, user, scopes, grant.at(), lifetime, None)?;
         if caller.expires.is_some_and(|end| end < token.expires) {
             let text = "a token cannot make one that lives longer than itself";
             return Err(Error::new(Kind::Forbidden(Reason::TokenLimit), text));
         }
         let limits = Some(limits).filter(|limits| !limits.are_none());
         let record = TokenRecord { limits, ..record };
-        let mut under = self.under(grant);
-        loop {
-            if self.account(grant).await?.kind != AccountKind::User {
-                return Err(Error::invalid(What::Owner, "only users have tokens; make one for a member"));
-            }
-            let mut batch = Batch::new();
-            batch.replace(None, Some(&record));
-            let limited = if record.limits.is_some() { " limited" } else { "" };
-            let detail = format!("token:{} {scopes}{limited}", record.id);
-            events::rights(&mut batch, events::stream_of_owner(user.id), caller, "token.create", detail);
-            if under.commit(batch).await? == Outcome::Done {
-                return Ok(token);
-            }
-        }
+        Ok((token, record))
     }
 
     /// Makes a refresh token for a caller who signed in with a password: it stands for that password until it changes.
@@ -211,9 +234,14 @@ impl Registry {
 
     /// A user's tokens, oldest first of each kind.
     pub async fn tokens(&self, grant: &Grant<ManageOwner>) -> Result<Vec<TokenRecord>> {
+        self.tokens_of(grant.target().id).await
+    }
+
+    /// The tokens of a user or a robot.
+    pub(super) async fn tokens_of(&self, user: OwnerId) -> Result<Vec<TokenRecord>> {
         let view = self.meta.snapshot()?;
         let mut tokens = Vec::new();
-        for (key, _) in accounts::walk(view.as_ref(), &TokenRecord::of_user(grant.target().id)).await? {
+        for (key, _) in accounts::walk(view.as_ref(), &TokenRecord::of_user(user)).await? {
             if let Some(id) = TokenRecord::id_in(&key) {
                 tokens.extend(by_id(view.as_ref(), id).await?);
             }
@@ -221,24 +249,40 @@ impl Registry {
         Ok(tokens)
     }
 
-    /// Whose token this is.
-    pub async fn token_user(&self, _grant: &Grant<Operate>, id: TokenId) -> Result<String> {
+    /// Ends all tokens of an account that is removed.
+    pub(super) async fn end_tokens(&self, batch: &mut Batch, user: OwnerId) -> Result<()> {
+        for token in self.tokens_of(user).await? {
+            batch.replace(Some(&token), None);
+            revisions::bump(batch, Subject::Credential(token.id));
+        }
+        Ok(())
+    }
+
+    /// Whose token this is, and who rules that: the user itself, or the robot's owner.
+    pub async fn token_user(&self, _grant: &Grant<Operate>, id: TokenId) -> Result<(String, String)> {
         let view = self.meta.snapshot()?;
         let token = by_id(view.as_ref(), id).await?.ok_or_else(|| unknown(id))?;
         let user = accounts::by_id(view.as_ref(), token.user).await?.ok_or_else(|| unknown(id))?;
-        Ok(user.folded())
+        let ruler = match user.robot_of {
+            Some(owner) => accounts::by_id(view.as_ref(), owner).await?.ok_or_else(|| unknown(id))?.folded(),
+            None => user.folded(),
+        };
+        Ok((user.folded(), ruler))
     }
 
-    /// Ends a token of a user: it is refused from the next request on.
+    /// Ends a token of a user or of one of its robots: it is refused from the next request on.
     ///
     /// # Errors
-    /// Not found when the user has no such token, be it that somebody else does.
+    /// Not found when they have no such token, be it that somebody else does.
     pub async fn revoke_token(&self, grant: &Grant<ManageOwner>, id: TokenId) -> Result<()> {
         let user = grant.target().id;
         let mut under = self.under(grant);
         loop {
-            let old = by_id(self.meta.as_ref(), id).await?.filter(|token| token.user == user);
-            let old = old.ok_or_else(|| unknown(id))?;
+            let old = by_id(self.meta.as_ref(), id).await?.ok_or_else(|| unknown(id))?;
+            let robot = accounts::by_id(self.meta.as_ref(), old.user).await?;
+            if old.user != user && robot.is_none_or(|robot| robot.robot_of != Some(user)) {
+                return Err(unknown(id));
+            }
             let mut batch = Batch::new();
             batch.replace(Some(&old), None);
             revisions::bump(&mut batch, Subject::Credential(id));

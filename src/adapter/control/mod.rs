@@ -17,6 +17,7 @@ mod links;
 mod names;
 mod policy;
 mod repositories;
+mod robots;
 mod scrub;
 mod teams;
 mod tokens;
@@ -41,6 +42,7 @@ pub use links::LinkCommand;
 pub use names::NameCommand;
 pub use policy::{PolicyCommand, Wanted};
 pub use repositories::RepoCommand;
+pub use robots::RobotCommand;
 pub use teams::{OrgCommand, TeamCommand};
 pub use tokens::{AskedLimits, TokenCommand};
 pub use versions::VersionCommand;
@@ -197,6 +199,8 @@ pub enum Command {
     Repo(RepoCommand),
     /// Shows what a package links to, links and unlinks it, says where its roles come from.
     Link(LinkCommand),
+    /// Makes, lists, suspends and removes robots, and makes their tokens.
+    Robot(RobotCommand),
     /// Lists the roles given on a package.
     PackageRoles {
         /// Which.

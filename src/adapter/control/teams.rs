@@ -98,19 +98,13 @@ impl Principal {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let (kind, name) = text.split_once(':').unwrap_or(("user", text));
         match kind {
-            "user" => Ok(Self::User(name.to_owned())),
+            "user" | "robot" => Ok(Self::User(name.to_owned())),
             "team" => Ok(Self::Group(GroupName::Team(TeamName::parse(name)?))),
             "org" => Ok(Self::Group(GroupName::Organization(name.to_owned()))),
             "repo" => Ok(Self::Repository(RepositoryName::parse(name)?)),
-            "robot" => {
-                let text = format!(
-                    "this version gives roles to users, teams, organizations and repositories, not to a {kind}"
-                );
-                Err(Error::new(crate::error::Kind::Unsupported, text))
-            }
             _ => {
                 let text = format!(
-                    "{kind} is no kind of principal; write NAME, user:NAME, team:ORGANIZATION/TEAM, org:NAME or repo:OWNER/REPO"
+                    "{kind} is no kind of principal; write NAME, user:NAME, robot:OWNER+NAME, team:ORGANIZATION/TEAM, org:NAME or repo:OWNER/REPO"
                 );
                 Err(Error::invalid(What::Request, text))
             }

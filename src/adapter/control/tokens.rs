@@ -10,9 +10,9 @@ use super::{
     execute::{Desk, table},
 };
 use crate::{
-    auth::{TokenKind, Verb},
+    auth::Verb,
     error::{Error, Result, What},
-    model::{PackageName, Scope, Scopes, Timestamp, TokenId},
+    model::{PackageName, RobotName, Scope, Scopes, Timestamp, TokenId},
     registry::NamedLimits,
 };
 
@@ -58,7 +58,7 @@ pub struct AskedLimits {
 }
 
 impl AskedLimits {
-    fn named(&self) -> Result<NamedLimits> {
+    pub(super) fn named(&self) -> Result<NamedLimits> {
         let packages: Result<Vec<_>> = self.packages.iter().map(|name| PackageName::parse(name)).collect();
         let actions: BTreeSet<Verb> = self.actions.iter().map(|act| act.verb()).collect();
         let (owners, networks) = (self.owners.clone(), self.networks.clone());
@@ -92,6 +92,9 @@ impl Desk<'_> {
         lifetime: u64,
         limits: &AskedLimits,
     ) -> Result<Answer> {
+        if user.contains(RobotName::SIGN) {
+            return self.robot_token(&RobotName::parse(user)?, scopes, lifetime, limits).await;
+        }
         let grant = self.owner(user).await?;
         let limits = self.registry.limits_named(&self.caller, &limits.named()?).await?;
         let token = self.registry.issue_limited_token(&grant, scopes, lifetime, limits).await?;
@@ -101,8 +104,12 @@ impl Desk<'_> {
 
     async fn token_list(&self, user: &str) -> Result<Answer> {
         let mut rows = Vec::new();
-        for token in self.registry.tokens(&self.owner(user).await?).await? {
-            let kind = if token.kind == TokenKind::Personal as u8 { "personal" } else { "refresh" };
+        let tokens = match RobotName::parse(user) {
+            Ok(name) => self.registry.robot_tokens(&self.owner(name.owner()).await?, name.robot()).await?,
+            Err(_) => self.registry.tokens(&self.owner(user).await?).await?,
+        };
+        for token in tokens {
+            let kind = token.kind()?.word();
             rows.push([
                 token.id.to_string(),
                 kind.to_owned(),
@@ -118,8 +125,8 @@ impl Desk<'_> {
 
     async fn token_revoke(&self, id: &str) -> Result<Answer> {
         let parsed = token_id(id)?;
-        let user = self.registry.token_user(&self.system()?, parsed).await?;
-        self.registry.revoke_token(&self.owner(&user).await?, parsed).await?;
+        let (user, ruler) = self.registry.token_user(&self.system()?, parsed).await?;
+        self.registry.revoke_token(&self.owner(&ruler).await?, parsed).await?;
         done(format!("token {id} of {user} is revoked"))
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Asked, Cx, input, page::Page, shapes::time};
 use crate::{
-    auth::{Grant, ManageOwner, TokenKind, Verb},
+    auth::{Grant, ManageOwner, Verb},
     error::{Error, Result, What},
     http::{Body, Reply, query::Query},
     model::{PackageName, Scope, Scopes, Timestamp, TokenId},
@@ -100,10 +100,7 @@ impl Ask {
 }
 
 async fn shape(cx: Cx<'_>, token: &TokenRecord) -> Result<Value> {
-    let kind = match token.kind()? {
-        TokenKind::Personal => "personal",
-        TokenKind::Refresh => "refresh",
-    };
+    let kind = token.kind()?.word();
     let scopes: Vec<String> = token.scopes().iter().map(|scope| scope.to_string()).collect();
     Ok(json!({
         "id": token.id.to_string(),

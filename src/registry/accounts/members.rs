@@ -190,7 +190,12 @@ impl Registry {
     }
 
     /// Takes the roles under a prefix of their index away.
-    pub(super) async fn take_roles(&self, batch: &mut Batch, prefix: &Key, user: OwnerId) -> Result<()> {
+    pub(in crate::registry) async fn take_roles(
+        &self,
+        batch: &mut Batch,
+        prefix: &Key,
+        user: OwnerId,
+    ) -> Result<()> {
         for (key, _) in walk(self.meta.as_ref(), prefix).await? {
             let Some(package) = RoleRecord::package_in(&key) else { continue };
             if let Some(bytes) = self.meta.get(&RoleRecord::key_of(package, user)).await? {

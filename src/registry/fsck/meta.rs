@@ -85,7 +85,7 @@ impl Check<'_> {
             tag::OWNER_NAME | tag::PACKAGE_NAME | tag::DELETED_NAME => f.text().map(|_| ()),
             tag::PENDING | tag::UPLOAD_OF | tag::LINKED => f.skip(8),
             tag::LISTED => f.text().and_then(|_| f.text()).map(|_| ()),
-            tag::ROLE_PATH | tag::INHERITING => f.skip(8).and_then(|()| f.text()).map(|_| ()),
+            tag::ROLE_PATH | tag::INHERITING | tag::ROBOT => f.skip(8).and_then(|()| f.text()).map(|_| ()),
             tag::TOKEN_HASH => f.skip(32),
             tag::TOKEN_OF => f.skip(8 + 1 + 8),
             _ => Some(()),
@@ -94,7 +94,7 @@ impl Check<'_> {
             return Ok(None);
         }
         match tag {
-            tag::OWNER_NAME => {
+            tag::OWNER_NAME | tag::ROBOT => {
                 let Some(id) = f.owner() else { return Ok(None) };
                 self.entry(key, value, AccountRecord::key_of(id), AccountRecord::decode).await?;
             }

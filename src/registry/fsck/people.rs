@@ -42,7 +42,14 @@ impl Check<'_> {
 
     pub(super) async fn account(&mut self, key: &Key, value: &Bytes) -> Result<()> {
         let Some(account) = self.read(key, AccountRecord::decode(value)) else { return Ok(()) };
-        self.record(key, value, &account, &format!("account {}", account.name)).await
+        let object = format!("account {}", account.name);
+        self.record(key, value, &account, &object).await?;
+        if let Some(owner) = account.robot_of
+            && self.view.get(&AccountRecord::key_of(owner)).await?.is_none()
+        {
+            self.useless(Code::AccountMissing, &object, format!("its owner {owner} is not there"), &account);
+        }
+        Ok(())
     }
 
     pub(super) async fn password(&mut self, key: &Key, value: &Bytes) -> Result<()> {

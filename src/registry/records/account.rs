@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{corrupt, from_json, meta, tag, to_json};
 use crate::{
     error::Result,
-    model::{OwnerId, Role},
+    model::{OwnerId, RobotName, Role},
     store::{Key, Record},
 };
 
@@ -20,6 +20,8 @@ pub enum AccountKind {
     User,
     /// Owns packages; users act for it.
     Organization,
+    /// Acts for its owner by the roles it is given; signs in with tokens alone, owns nothing.
+    Robot,
 }
 
 impl AccountKind {
@@ -27,6 +29,7 @@ impl AccountKind {
     pub fn words(self) -> &'static str {
         match self {
             Self::User => "a user",
+            Self::Robot => "a robot",
             Self::Organization => "an organization",
         }
     }
@@ -54,11 +57,16 @@ pub struct AccountRecord {
     /// The role that the members of an organization have on all its packages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_role: Option<Role>,
+    /// Whose robot it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub robot_of: Option<OwnerId>,
 }
 
 const VERSION: u8 = 1;
 /// The form of an account with a base role. One without keeps the first form, byte for byte.
 const WITH_BASE_ROLE: u8 = 2;
+/// The form of a robot.
+const ROBOT: u8 = 3;
 
 impl AccountRecord {
     /// Where an account is stored.
@@ -69,6 +77,16 @@ impl AccountRecord {
     /// The prefix of a name's index entry: what follows is the account's id. Names are found in any case.
     pub fn name_prefix(name: &str) -> Key {
         meta(tag::OWNER_NAME).with_text(&name.to_ascii_lowercase())
+    }
+
+    /// The prefix of the index entry of an owner's robot, by its own name. Under the owner's id: renaming the owner renames it.
+    pub fn robot_prefix(owner: OwnerId, robot: &str) -> Key {
+        Self::robots_of(owner).with_text(&robot.to_ascii_lowercase())
+    }
+
+    /// The prefix of an owner's robots, in order of their names.
+    pub fn robots_of(owner: OwnerId) -> Key {
+        meta(tag::ROBOT).with(&owner.bytes())
     }
 
     /// The prefix of all names.
@@ -88,11 +106,21 @@ impl AccountRecord {
 
     /// Reads a stored record.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
-        let version = if bytes.first() == Some(&WITH_BASE_ROLE) { WITH_BASE_ROLE } else { VERSION };
+        let version =
+            bytes.first().copied().filter(|form| (VERSION..=ROBOT).contains(form)).unwrap_or(VERSION);
         let account: Self = from_json(version, bytes, "account")?;
-        match account.base_role.is_some() == (version == WITH_BASE_ROLE) {
+        let robot = (account.kind == AccountKind::Robot, account.robot_of.is_some());
+        match account.form() == version && robot.0 == robot.1 && !(robot.0 && account.base_role.is_some()) {
             true => Ok(account),
-            false => Err(corrupt("account", "its form and its base role do not go together")),
+            false => Err(corrupt("account", "its form and what it holds do not go together")),
+        }
+    }
+
+    fn form(&self) -> u8 {
+        match (self.robot_of, self.base_role) {
+            (Some(_), _) => ROBOT,
+            (None, Some(_)) => WITH_BASE_ROLE,
+            (None, None) => VERSION,
         }
     }
 
@@ -108,11 +136,17 @@ impl Record for AccountRecord {
     }
 
     fn value(&self) -> Bytes {
-        to_json(if self.base_role.is_some() { WITH_BASE_ROLE } else { VERSION }, self)
+        to_json(self.form(), self)
     }
 
     fn index(&self) -> BTreeSet<Key> {
-        BTreeSet::from([Self::name_prefix(&self.name).with(&self.id.bytes())])
+        let name = match self.robot_of {
+            Some(owner) => {
+                Self::robot_prefix(owner, self.name.split_once(RobotName::SIGN).map_or("", |(_, own)| own))
+            }
+            None => Self::name_prefix(&self.name),
+        };
+        BTreeSet::from([name.with(&self.id.bytes())])
     }
 }
 
@@ -207,6 +241,7 @@ mod tests {
             sign_in: 3,
             created: 4,
             base_role: None,
+            robot_of: None,
         };
         let golden =
             b"\x01{\"id\":258,\"name\":\"Ada\",\"kind\":\"user\",\"administrator\":true,\"suspended\":false,\
@@ -248,6 +283,37 @@ mod tests {
         assert_eq!(member.key().bytes, b"m\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02");
         let index: Vec<_> = member.index().into_iter().map(|key| key.bytes).collect();
         assert_eq!(index, [b"M\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x01".to_vec()]);
+    }
+
+    #[test]
+    fn a_robots_stored_form_is_these_bytes() {
+        let robot = AccountRecord {
+            name: "Ada+CI".into(),
+            kind: AccountKind::Robot,
+            administrator: false,
+            sign_in: 0,
+            id: OwnerId(0x0102),
+            suspended: false,
+            anonymous_reads: true,
+            created: 4,
+            base_role: None,
+            robot_of: Some(OwnerId(7)),
+        };
+        let golden =
+            b"\x03{\"id\":258,\"name\":\"Ada+CI\",\"kind\":\"robot\",\"administrator\":false,\"suspended\":false,\
+            \"anonymous_reads\":true,\"sign_in\":0,\"created\":4,\"robot_of\":7}";
+        assert_eq!(robot.value().as_ref(), golden);
+        assert_eq!(AccountRecord::decode(golden).unwrap(), robot);
+        let index: Vec<_> = robot.index().into_iter().map(|key| key.bytes).collect();
+        assert_eq!(index, [b"B\0\0\0\0\0\0\0\x07ci\0\0\0\0\0\0\0\x01\x02".to_vec()]);
+        for form in [1, 2, 4] {
+            assert!(
+                AccountRecord::decode(&[&[form], &golden[1..]].concat()).is_err(),
+                "a robot in form {form}"
+            );
+        }
+        let user = String::from_utf8_lossy(golden).replace("robot\"", "user\"");
+        assert!(AccountRecord::decode(user.as_bytes()).is_err(), "a user that is somebody's robot");
     }
 
     #[test]

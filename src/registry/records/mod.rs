@@ -103,6 +103,7 @@ use crate::{
 pub(crate) mod tag {
     pub(crate) const OWNER: u8 = b'o';
     pub(crate) const OWNER_NAME: u8 = b'O';
+    pub(crate) const ROBOT: u8 = b'B';
     pub(crate) const MEMBER: u8 = b'm';
     pub(crate) const MEMBER_OF: u8 = b'M';
     pub(crate) const PASSWORD: u8 = b'w';

@@ -25,7 +25,7 @@ pub const MAX_TEAMS_ON: usize = 1000;
 /// Who is given a role, by name.
 #[derive(Debug, Clone)]
 pub enum CollaboratorName {
-    /// A user, be it a member of the owner or not.
+    /// A user, be it a member of the owner or not, or a robot.
     User(String),
     /// A team of the organization that owns the repository.
     Team(TeamName),
@@ -142,8 +142,12 @@ impl Registry {
     ) -> Result<Collaborator> {
         match who {
             CollaboratorName::User(name) => {
-                let user = self.user_account(name).await?;
+                let user = self.principal_account(name).await?;
                 batch.expect_equals(user.key(), Some(user.value()));
+                if user.robot_of.is_some() {
+                    // Whoever removes the robot expects it, and takes this role along.
+                    revisions::bump(batch, Subject::Principal(user.id));
+                }
                 Ok(Collaborator::User(user.id))
             }
             CollaboratorName::Team(name) => {

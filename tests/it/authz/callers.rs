@@ -80,6 +80,11 @@ pub(super) const CALLERS: &[Caller] = &[
         ..caller("sysad", "an administrator of the installation, nobody special here", "admin", "all")
     },
     Caller { blind: true, ..caller("suspd", "a suspended user with role write on both", "sue", "all") },
+    caller("robot", "a robot of another owner with the role write on both", "acme+ci", "robot"),
+    Caller {
+        blind: true,
+        ..caller("roboX", "a robot of the owner's without any role", "olga+idle", "robot")
+    },
     caller("oRead", "the owner's token with read:packages alone", "olga", "read:packages"),
     caller("oWrit", "the owner's token with write:packages alone", "olga", "write:packages"),
     caller("oDele", "the owner's token with delete:packages alone", "olga", "delete:packages"),
@@ -157,6 +162,7 @@ impl Caller {
     /// The same user with everything it has, if it can sign in at all: for what must be its own beforehand.
     pub(super) fn at_its_best(&self, world: &World) -> Option<Client> {
         let can = !self.user.is_empty() && !matches!(self.user, "sue" | "rhea");
-        can.then(|| world.server.anonymous().basic(self.user, world.secret(self.user, "all")))
+        let best = if self.token == "robot" { "robot" } else { "all" };
+        can.then(|| world.server.anonymous().basic(self.user, world.secret(self.user, best)))
     }
 }

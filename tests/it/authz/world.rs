@@ -64,6 +64,12 @@ impl World {
         // Who cannot sign in any more: roles and teams that are tried on her change nobody's cell.
         server.admin_ok(&["org", "member", "add", "acme", "rhea"]);
         server.admin_ok(&["team", "member", "add", "acme/eng", "mina", "--maintainer"]);
+        for robot in ["acme+ci", "olga+idle"] {
+            server.admin_ok(&["robot", "create", robot]);
+            let scopes = ALL.map(|scope| ["--scope", scope]).concat();
+            let args = [&["robot", "token", robot], scopes.as_slice()].concat();
+            secrets.insert((robot, "robot"), server.admin_ok(&args));
+        }
         for user in ["tess", "exa"] {
             server.admin_ok(&["org", "member", "add", "acme", user]);
             server.admin_ok(&["team", "member", "add", "acme/core", user]);
@@ -92,7 +98,8 @@ impl World {
         }
         self.server.admin_ok(&["package", "grant", "olga/private", "rita", "read"]);
         for package in ["olga/private", "olga/public"] {
-            for (user, role) in [("wren", "write"), ("adam", "admin"), ("sue", "write")] {
+            for (user, role) in [("wren", "write"), ("adam", "admin"), ("sue", "write"), ("acme+ci", "write")]
+            {
                 self.server.admin_ok(&["package", "grant", package, user, role]);
             }
         }

@@ -15,6 +15,7 @@ mod names;
 mod oracle;
 mod repositories;
 mod rights;
+mod robots;
 mod teams;
 mod tokens;
 

@@ -21,6 +21,7 @@ use self::rules::{Limits, Oracle, Package, Says, Token, owner_of};
 use super::{World, name};
 
 const USERS: [&str; 3] = ["ada", "bob", "carl"];
+const ROBOTS: [&str; 2] = ["acme+ci", "ada+ci"];
 const ORGS: [&str; 2] = ["acme", "beta"];
 const PATHS: [&str; 7] =
     ["ada/one", "bob/one", "acme/one", "acme/two/deep", "npm/acme/one", "beta/one", "nobody/one"];
@@ -55,13 +56,13 @@ fn limiting() -> impl Strategy<Value = Limiting> {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (0..2usize, 0..3usize, prop::option::of(any::<bool>())).prop_map(|(o, u, m)| Op::Member(o, u, m)),
-        3 => (0..7usize, 0..3usize, 0..4u8).prop_map(|(p, u, r)| Op::Role(p, u, r)),
+        3 => (0..7usize, 0..5usize, 0..4u8).prop_map(|(p, u, r)| Op::Role(p, u, r)),
         3 => (0..7usize, any::<bool>()).prop_map(|(p, v)| Op::Public(p, v)),
         4 => (0..3usize, 0..7usize).prop_map(|(u, p)| Op::Push(u, p)),
         2 => (0..3usize, 0..7usize).prop_map(|(u, p)| Op::Allocate(u, p)),
-        2 => (0..3usize, any::<bool>()).prop_map(|(u, s)| Op::Suspend(u, s)),
+        2 => (0..5usize, any::<bool>()).prop_map(|(u, s)| Op::Suspend(u, s)),
         3 => (0..3usize, 1..16u8, limiting()).prop_map(|(u, s, l)| Op::Token(u, s, l)),
-        1 => (0..8usize).prop_map(Op::Revoke),
+        1 => (0..10usize).prop_map(Op::Revoke),
         2 => (0..5usize, any::<bool>()).prop_map(|(o, a)| Op::Anonymous(o, a)),
         1 => Just(Op::Expire),
         8 => groups::op().prop_map(Op::Group),
@@ -72,6 +73,11 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn verb(word: &str) -> Verb {
     Verb::ALL.into_iter().find(|verb| verb.word() == word).unwrap()
+}
+
+/// A user or a robot.
+fn who(number: usize) -> &'static str {
+    USERS.into_iter().chain(ROBOTS).nth(number).unwrap()
 }
 
 fn set(names: &mut BTreeSet<String>, name: &str, member: bool) {
@@ -104,6 +110,13 @@ impl Both {
         let mut both = Self { world, oracle, tokens: Vec::new(), packages: 0 };
         for user in 0..3 {
             both.token(user, 15, &Limiting::default()).await;
+        }
+        for robot in ROBOTS {
+            both.world.robot(robot).await;
+            let secret = both.world.robot_token(robot, Scope::ALL).await;
+            let scopes = BTreeSet::from(["read", "write", "delete", "admin"]);
+            let limits = Limits::default();
+            both.tokens.push((secret, Token { user: robot.into(), scopes, revoked: false, limits }));
         }
         both
     }
@@ -144,7 +157,7 @@ impl Both {
     async fn apply(&mut self, op: &Op) {
         match op {
             Op::Member(org, user, standing) => self.member(ORGS[*org], USERS[*user], *standing).await,
-            Op::Role(path, user, role) => self.role(PATHS[*path], USERS[*user], *role).await,
+            Op::Role(path, user, role) => self.role(PATHS[*path], who(*user), *role).await,
             Op::Public(path, public) => {
                 if let Some(package) = self.oracle.packages.get_mut(PATHS[*path]) {
                     package.public = *public;
@@ -155,13 +168,20 @@ impl Both {
             Op::Push(user, path) => self.publish(*user, PATHS[*path], true).await,
             Op::Allocate(user, path) => self.publish(*user, PATHS[*path], false).await,
             Op::Suspend(user, suspended) => {
-                let operate = self.world.operate();
-                self.world.registry.set_suspended(&operate, USERS[*user], *suspended).await.unwrap();
-                set(&mut self.oracle.suspended, USERS[*user], *suspended);
+                let who = who(*user);
+                let registry = &self.world.registry;
+                match who.split_once('+') {
+                    None => registry.set_suspended(&self.world.operate(), who, *suspended).await.unwrap(),
+                    Some((owner, robot)) => {
+                        let grant = self.world.manage_owner(owner).await;
+                        registry.set_robot_suspended(&grant, robot, *suspended).await.unwrap();
+                    }
+                }
+                set(&mut self.oracle.suspended, who, *suspended);
             }
-            Op::Token(user, bits, limits) if self.tokens.len() < 8 => self.token(*user, *bits, limits).await,
-            // The first of each user stays, so that somebody can push.
-            Op::Revoke(index) if *index >= 3 => self.revoke(*index).await,
+            Op::Token(user, bits, limits) if self.tokens.len() < 10 => self.token(*user, *bits, limits).await,
+            // The first of each user and robot stays, so that somebody can push.
+            Op::Revoke(index) if *index >= 5 => self.revoke(*index).await,
             Op::Token(..) | Op::Revoke(_) => {}
             Op::Anonymous(owner, allowed) => {
                 let owner = USERS.into_iter().chain(ORGS).nth(*owner).unwrap();
@@ -275,7 +295,7 @@ impl Both {
         }
         for (secret, token) in &self.tokens {
             let caller = world.who(&format!("Bearer {secret}")).await;
-            if token.revoked || self.oracle.suspended.contains(&token.user) {
+            if token.revoked || self.oracle.is_suspended(&token.user) {
                 assert_eq!(super::kind(caller), Kind::Unauthenticated(Challenge::Invalid));
                 continue;
             }

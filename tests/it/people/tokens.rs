@@ -406,5 +406,5 @@ async fn a_listing_names_tokens_and_shows_none() {
     assert!(token.ends_with(&listed[0].tail));
     assert_eq!(listed[0].tail.len(), 4);
     let id: TokenId = listed[0].id;
-    assert_eq!(world.registry.token_user(&world.operate(), id).await.unwrap(), "ada");
+    assert_eq!(world.registry.token_user(&world.operate(), id).await.unwrap().0, "ada");
 }

@@ -140,6 +140,7 @@ impl World {
             sign_in: 0,
             created: 0,
             base_role: None,
+            robot_of: None,
         }
     }
 

@@ -88,6 +88,12 @@ impl Oracle {
         self.members.contains_key(&(org.to_owned(), user.to_owned()))
     }
 
+    /// A robot is when its owner is, too.
+    pub(super) fn is_suspended(&self, user: &str) -> bool {
+        let owner = user.split('+').next().unwrap();
+        self.suspended.contains(user) || self.suspended.contains(owner)
+    }
+
     /// Whether a team is another one, or in it, or in one that is in it, and so on.
     pub(super) fn within(&self, org: &str, team: &str, other: &str) -> bool {
         let mut at = Some(team.to_owned());
@@ -172,7 +178,7 @@ impl Oracle {
                 (_, Some(_)) => Says::AskForMore,
             };
         };
-        if token.revoked || self.suspended.contains(&token.user) {
+        if token.revoked || self.is_suspended(&token.user) {
             return Says::BadCredentials;
         }
         let role = self.role(&token.user, path);
