@@ -6,6 +6,7 @@
 
 mod check;
 mod load;
+mod oidc;
 mod scrub;
 mod value;
 
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use load::Overrides;
+pub use oidc::Oidc;
 pub use scrub::Scrub;
 pub use value::{Rate, Size, Span, Speed};
 
@@ -28,6 +30,8 @@ pub struct Config {
     pub server: Server,
     /// How callers prove who they are.
     pub auth: Auth,
+    /// Issuers whose tokens can be exchanged for workflow tokens.
+    pub oidc: Oidc,
     /// The OCI adapter.
     pub oci: Oci,
     /// Memory of caches and transfers.

@@ -87,6 +87,9 @@ pub fn standard(registry: &Registry) -> Vec<Job> {
         job("expire-audit", 10 * MINUTE, |registry, caller| {
             Box::pin(async move { registry.expire_audit(caller.at, STEP).await.map(Progress::of) })
         }),
+        job("expire-exchanges", 10 * MINUTE, |registry, caller| {
+            Box::pin(async move { registry.expire_exchanges(caller.at, STEP).await.map(Progress::of) })
+        }),
         // Without a good key nobody could sign in to read.
         Job {
             read_only: true,

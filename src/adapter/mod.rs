@@ -1,6 +1,7 @@
 //! One protocol per folder. None knows another, none knows the store.
 
 pub mod control;
+pub mod exchange;
 pub mod oci;
 pub mod rest;
 

@@ -14,11 +14,11 @@ use crate::{
     model::{OwnerId, Scopes, Timestamp, TokenId},
 };
 
-/// A user, as signing in sees it.
+/// A user, a robot or a repository's workflow, as signing in sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Which.
-    pub user: OwnerId,
+    pub actor: Actor,
     /// Its name, folded.
     pub name: String,
     /// Not suspended.
@@ -31,6 +31,16 @@ pub struct Identity {
     pub second_factor: bool,
     /// The principal's revision all this was read at.
     pub revision: Revision,
+}
+
+impl Identity {
+    /// The user or robot.
+    pub fn user(&self) -> Option<OwnerId> {
+        match self.actor {
+            Actor::User(id) => Some(id),
+            Actor::Anonymous | Actor::Repository(_) | Actor::Operator | Actor::Job(_) => None,
+        }
+    }
 }
 
 /// A token, as checking it sees it.
@@ -163,7 +173,8 @@ impl Authenticator {
             (None, Some(sign_in)) => Means::Password(sign_in),
             (None, None) => Means::Anonymous,
         };
-        let claims = Claims { user: caller.user(), means, access, issued: caller.at };
+        let (user, repository) = (caller.user(), caller.repository());
+        let claims = Claims { user, repository, means, access, issued: caller.at };
         let token = self.identities.keyring(None).await?.sign(&claims)?;
         Ok(Issued { token: Secret::new(token), at: caller.at, lifetime: LIFETIME })
     }
@@ -202,12 +213,14 @@ impl Authenticator {
     /// A name beside a token may be its user's, one that means nothing, or nobody's at all. Another user's is a mix-up
     /// that must not pass for that user.
     async fn named(&self, name: &str, identity: &Identity) -> Result<()> {
-        if name.eq_ignore_ascii_case(&identity.name) || ANYBODY.contains(&name) {
+        // A job writes the name of whoever started it.
+        let job = matches!(identity.actor, Actor::Repository(_));
+        if job || name.eq_ignore_ascii_case(&identity.name) || ANYBODY.contains(&name) {
             return Ok(());
         }
         match self.identities.user_named(name).await? {
             None => Ok(()),
-            Some(named) if named.user == identity.user => Ok(()),
+            Some(named) if named.actor == identity.actor => Ok(()),
             Some(_) => Err(invalid("the token belongs to another user than the one named")),
         }
     }
@@ -217,24 +230,29 @@ impl Authenticator {
         let keyring = self.identities.keyring(Keyring::key_of(secret.reveal())).await?;
         let claims = keyring.open(secret.reveal(), caller.at).ok_or_else(expired)?;
         let bound = Some(claims.access.into());
-        let Some(user) = claims.user else { return Ok(Caller { bound, ..caller }) };
+        let actor = match (claims.user, claims.repository) {
+            (Some(user), _) => Actor::User(user),
+            (None, Some(repository)) => Actor::Repository(repository),
+            (None, None) => return Ok(Caller { bound, ..caller }),
+        };
         let claimed = match claims.means {
             Means::Token(id) => Caller { credential: Some(id), ..caller },
             Means::Password(sign_in) => Caller { sign_in: Some(sign_in), ..caller },
             Means::Anonymous => return Err(expired()),
         };
-        recheck(self.identities.as_ref(), &Caller { actor: Actor::User(user), bound, ..claimed }).await
+        recheck(self.identities.as_ref(), &Caller { actor, bound, ..claimed }).await
     }
 
     async fn password(&self, name: &str, secret: &Secret, caller: Caller) -> Result<Caller> {
         let identity = self.identities.user_named(name).await?;
-        let hash = match &identity {
-            Some(identity) => self.identities.password(identity.user).await?,
+        let user = identity.as_ref().and_then(Identity::user);
+        let hash = match user {
+            Some(user) => self.identities.password(user).await?,
             None => None,
         };
-        let stored = match (&identity, &hash) {
-            (Some(identity), Some(hash)) => {
-                Some(Stored { user: identity.user, sign_in: identity.sign_in, hash })
+        let stored = match (&identity, user, &hash) {
+            (Some(identity), Some(user), Some(hash)) => {
+                Some(Stored { user, sign_in: identity.sign_in, hash })
             }
             _ => None,
         };
@@ -255,25 +273,25 @@ impl Authenticator {
         let Some(identity) = identity.filter(|identity| right && identity.active) else {
             return Err(invalid("the user name or the password is wrong"));
         };
-        if factor {
-            self.second_factor(&identity, code, caller.at).await?;
+        if let (true, Some(user)) = (factor, user) {
+            self.second_factor(user, code, caller.at).await?;
         }
         if guess {
             self.passwords.lockout().right(name);
         }
         let caller = Caller { sign_in: Some(identity.sign_in), scopes: Scopes::ALL, ..caller };
-        Ok(as_user(&identity, caller))
+        Ok(acting(&identity, caller))
     }
 
     /// Asked after the password was right, so that nobody else learns who has one.
-    async fn second_factor(&self, identity: &Identity, code: Option<Secret>, at: Timestamp) -> Result<()> {
+    async fn second_factor(&self, user: OwnerId, code: Option<Secret>, at: Timestamp) -> Result<()> {
         let Some(code) = code else {
             return Err(invalid(
                 "a code is needed besides: send PASSWORD,CODE with a new code of your app or a recovery code; commands \
                  and CI jobs use a token instead",
             ));
         };
-        match self.identities.use_code(identity.user, &code, at).await? {
+        match self.identities.use_code(user, &code, at).await? {
             true => Ok(()),
             false => {
                 Err(invalid("the code is wrong, was used already, or is too old; wait for the next one"))
@@ -289,19 +307,22 @@ impl Authenticator {
 /// Unauthenticated when the user is suspended or gone, the token revoked, or the password changed.
 pub async fn recheck(identities: &dyn Identities, caller: &Caller) -> Result<Caller> {
     let ended = || invalid("what this was signed in with is no longer good");
-    let Actor::User(user) = caller.actor else { return Ok(caller.clone()) };
+    if !matches!(caller.actor, Actor::User(_) | Actor::Repository(_)) {
+        return Ok(caller.clone());
+    }
     if let Some(token) = caller.credential {
         let (identity, credential) = identities.token_by_id(token).await?.ok_or_else(ended)?;
-        if identity.user != user {
+        if identity.actor != caller.actor {
             return Err(ended());
         }
         return with_token(&identity, &credential, caller.clone());
     }
+    let user = caller.user().ok_or_else(ended)?;
     let identity = identities.user(user).await?.ok_or_else(ended)?;
     if !identity.active || caller.sign_in != Some(identity.sign_in) {
         return Err(ended());
     }
-    Ok(as_user(&identity, Caller { scopes: Scopes::ALL, ..caller.clone() }))
+    Ok(acting(&identity, Caller { scopes: Scopes::ALL, ..caller.clone() }))
 }
 
 fn with_token(identity: &Identity, credential: &Credential, caller: Caller) -> Result<Caller> {
@@ -317,7 +338,7 @@ fn with_token(identity: &Identity, credential: &Credential, caller: Caller) -> R
     if !credential.limits.as_ref().is_none_or(|limits| limits.admit(caller.address)) {
         return Err(invalid("the token is good from other networks only"));
     }
-    let mut caller = as_user(identity, caller);
+    let mut caller = acting(identity, caller);
     caller.credential = Some(credential.id);
     caller.scopes = credential.scopes;
     caller.limits = credential.limits.clone();
@@ -326,9 +347,9 @@ fn with_token(identity: &Identity, credential: &Credential, caller: Caller) -> R
     Ok(caller)
 }
 
-fn as_user(identity: &Identity, caller: Caller) -> Caller {
+fn acting(identity: &Identity, caller: Caller) -> Caller {
     Caller {
-        actor: Actor::User(identity.user),
+        actor: identity.actor,
         administrator: identity.administrator,
         revisions: vec![identity.revision],
         ..caller

@@ -15,7 +15,7 @@ use sha2::Sha256;
 use super::{Access, Verb};
 use crate::{
     error::{Error, Result},
-    model::{OwnerId, Timestamp, TokenId, id::random},
+    model::{OwnerId, RepositoryId, Timestamp, TokenId, id::random},
 };
 
 /// How long a bearer token lives, in seconds.
@@ -42,6 +42,8 @@ pub enum Means {
 pub struct Claims {
     /// The user; `None` is anonymous.
     pub user: Option<OwnerId>,
+    /// The repository whose workflow it is; then there is no user.
+    pub repository: Option<RepositoryId>,
     /// How the user signed in.
     pub means: Means,
     /// The most that may be done.
@@ -56,6 +58,8 @@ pub struct Claims {
 struct Written {
     aud: String,
     sub: Option<OwnerId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repo: Option<RepositoryId>,
     by: Means,
     iat: u64,
     exp: u64,
@@ -128,6 +132,7 @@ impl Keyring {
         let written = Written {
             aud: self.audience.clone(),
             sub: claims.user,
+            repo: claims.repository,
             by: claims.means,
             iat: claims.issued.seconds(),
             exp: claims.issued.seconds() + LIFETIME,
@@ -180,11 +185,18 @@ impl Keyring {
             return None;
         }
         // Somebody has signed in somehow, nobody has not: anything else was never written by us.
-        if written.sub.is_none() != (written.by == Means::Anonymous) {
+        let somebody = match (written.sub, written.repo) {
+            (None, None) => false,
+            (Some(_), None) => true,
+            (None, Some(_)) if matches!(written.by, Means::Token(_)) => true,
+            (_, Some(_)) => return None,
+        };
+        if somebody == (written.by == Means::Anonymous) {
             return None;
         }
         let access = written.access.into_iter().map(read_access).collect::<Option<Vec<_>>>()?;
-        Some(Claims { user: written.sub, means: written.by, access, issued: Timestamp(written.iat * 1000) })
+        let (user, repository) = (written.sub, written.repo);
+        Some(Claims { user, repository, means: written.by, access, issued: Timestamp(written.iat * 1000) })
     }
 }
 

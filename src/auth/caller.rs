@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use super::{Limits, Trail, Verb, policy::Revision};
-use crate::model::{OwnerId, PackageId, Scopes, Timestamp, TokenId};
+use crate::model::{OwnerId, PackageId, RepositoryId, Scopes, Timestamp, TokenId};
 
 /// Who acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +12,8 @@ pub enum Actor {
     Anonymous,
     /// A user.
     User(OwnerId),
+    /// A workflow of a source repository.
+    Repository(RepositoryId),
     /// Whoever may open the data folder or its control socket: the machine's administrator.
     Operator,
     /// A timer of the daemon; made in `jobs` alone.
@@ -23,6 +25,7 @@ impl std::fmt::Display for Actor {
         match self {
             Self::Anonymous => f.write_str("anonymous"),
             Self::User(id) => write!(f, "user:{id}"),
+            Self::Repository(id) => write!(f, "repository:{id}"),
             Self::Operator => f.write_str("operator"),
             Self::Job(name) => write!(f, "job:{name}"),
         }
@@ -112,7 +115,15 @@ impl Caller {
     pub fn user(&self) -> Option<OwnerId> {
         match self.actor {
             Actor::User(id) => Some(id),
-            Actor::Anonymous | Actor::Operator | Actor::Job(_) => None,
+            Actor::Anonymous | Actor::Repository(_) | Actor::Operator | Actor::Job(_) => None,
+        }
+    }
+
+    /// The repository whose workflow it is.
+    pub fn repository(&self) -> Option<RepositoryId> {
+        match self.actor {
+            Actor::Repository(id) => Some(id),
+            Actor::Anonymous | Actor::User(_) | Actor::Operator | Actor::Job(_) => None,
         }
     }
 

@@ -10,6 +10,7 @@ mod caller;
 mod credentials;
 mod limits;
 mod lockout;
+pub mod oidc;
 mod password;
 mod policy;
 mod token;
@@ -25,6 +26,7 @@ pub use bearer::{Claims, Keyring, LIFETIME, Means, SigningKey};
 pub use caller::{Access, Actor, Bound, Caller};
 pub use credentials::{Presented, Secret};
 pub use limits::Limits;
+pub use oidc::{Address, Fetch, Issuer, IssuerKind, Issuers, Verified};
 pub use password::Passwords;
 pub(crate) use policy::sees;
 pub use policy::{

@@ -79,6 +79,8 @@ pub enum Rule {
     Group(Group),
     /// The package inherits it from its source repository, on which it was given to the user or to a team of it.
     Repository(RepositoryId, Collaborator),
+    /// The role was given to the workflows of the repository.
+    Workflow(RepositoryId),
     /// The organization gives it to its members, on all its packages.
     BaseRole,
 }

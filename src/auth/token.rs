@@ -1,4 +1,4 @@
-//! Tokens of people (`php_`), refresh tokens (`phr_`), tokens of robots (`phs_`): behind the prefix 32 random base62 characters, and their checksum.
+//! Tokens of people (`php_`), refresh tokens (`phr_`), tokens of robots (`phs_`) and of workflows (`phw_`): behind the prefix 32 random base62 characters, and their checksum.
 //!
 //! The prefix lets a scanner recognize a leaked token, the checksum (GitHub's: CRC-32 of the random part alone, base62,
 //! six characters) lets it be certain without asking us, and lets us refuse a mangled one before any lookup. Neither is a
@@ -19,13 +19,15 @@ pub enum TokenKind {
     Refresh = 2,
     /// Made for a robot, with scopes and an expiry.
     Robot = 3,
+    /// A workflow's, of a source repository: short, and no person's.
+    Workflow = 4,
 }
 
 impl TokenKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Personal, Self::Refresh, Self::Robot];
+    pub const ALL: [Self; 4] = [Self::Personal, Self::Refresh, Self::Robot, Self::Workflow];
     /// Those that are good for requests.
-    pub const DIRECT: [Self; 2] = [Self::Personal, Self::Robot];
+    pub const DIRECT: [Self; 3] = [Self::Personal, Self::Robot, Self::Workflow];
 
     /// The letters in front of the underscore. They never change: scanners know them.
     pub fn prefix(self) -> &'static str {
@@ -33,6 +35,7 @@ impl TokenKind {
             Self::Personal => "php",
             Self::Refresh => "phr",
             Self::Robot => "phs",
+            Self::Workflow => "phw",
         }
     }
 
@@ -42,6 +45,7 @@ impl TokenKind {
             Self::Personal => "personal",
             Self::Refresh => "refresh",
             Self::Robot => "robot",
+            Self::Workflow => "workflow",
         }
     }
 

@@ -17,6 +17,7 @@ mod teams;
 mod tokens;
 mod versions;
 mod way;
+mod workflows;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -61,6 +62,11 @@ enum Top {
     /// (`packhouse repo grant acme/app team:acme/core write`).
     #[command(subcommand)]
     Repo(repositories::Repo),
+    /// Mint, list and revoke tokens of a source repository's workflows
+    ///
+    /// Jobs whose CI issues tokens need none: see `packhouse repo trust`.
+    #[command(subcommand)]
+    WorkflowToken(workflows::WorkflowToken),
     /// Make robots: accounts for machines that sign in with tokens alone and have the roles they are given
     ///
     /// A robot belongs to a user or an organization and goes with it. It is given roles by its name, like a user: `packhouse
@@ -432,6 +438,7 @@ pub fn main() -> ExitCode {
         Top::Team(command) => teams::main(command),
         Top::Repo(command) => repositories::main(command),
         Top::Audit(command) => audit::main(command),
+        Top::WorkflowToken(command) => workflows::main(command),
         Top::Robot(command) => robots::main(command),
         Top::Explain(options) => explain::explain(options),
         Top::Owner(command) => admin::owner(command),

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::{
     Listing, Place,
     admin::{complain, run},
+    workflows,
 };
 use crate::{
     adapter::control::{Command, RepoCommand},
@@ -91,6 +92,27 @@ pub(super) enum Repo {
         repo: String,
         #[command(flatten)]
         listing: Listing,
+    },
+    /// Give jobs of a CI service workflow tokens of the repository, for tokens that the service issues to them
+    ///
+    /// The daemon believes the issuers of its configuration ([[oidc.issuers]]). A job sends its token to `/-/oidc/exchange` and
+    /// gets a short workflow token. Every condition that is given must hold exactly.
+    Trust(workflows::Trust),
+    /// List which jobs the repository trusts
+    Trusts {
+        /// OWNER/REPO
+        repo: String,
+        #[command(flatten)]
+        listing: Listing,
+    },
+    /// End a trust, by its id in the list
+    Distrust {
+        /// OWNER/REPO
+        repo: String,
+        /// The id
+        id: String,
+        #[command(flatten)]
+        place: Place,
     },
 }
 
@@ -180,6 +202,9 @@ impl Granted {
 
 pub(super) fn main(command: Repo) -> ExitCode {
     let (command, place, json) = match command {
+        Repo::Trust(trust) => return workflows::trust(trust),
+        Repo::Trusts { repo, listing } => return workflows::trusts(repo, &listing),
+        Repo::Distrust { repo, id, place } => return workflows::distrust(repo, id, &place),
         Repo::Create { repo, about, place } => match about.read() {
             Ok(about) => (RepoCommand::Create { repo, about }, place, false),
             Err(error) => return unread(&error),

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::Args;
@@ -12,9 +13,10 @@ use clap::Args;
 use super::{admin, usage};
 use crate::{
     adapter::control,
-    auth::Secret,
+    auth::{Issuers, Secret},
     config::{Config, Overrides},
     error::{Error, Kind, Result, What},
+    http::fetch::Fetcher,
     registry::{FirstUser, Registry, generated_password},
     server::{self, Launch, Parts},
     store::{self, RocksOptions},
@@ -104,6 +106,7 @@ async fn run(config: &Config, options: &Options) -> Result<()> {
         return Err(Error::invalid(What::Request, text));
     }
     let registry = open(config)?;
+    registry.set_issuers(issuers(config)?);
     registry.wind_clock().await?;
     registry.upgrade().await?;
     let greeting = first_start(&registry, config, options).await?;
@@ -115,6 +118,12 @@ async fn run(config: &Config, options: &Options) -> Result<()> {
         admin::print(&greeting);
     }
     result
+}
+
+/// Those whose tokens can be exchanged.
+fn issuers(config: &Config) -> Result<Issuers> {
+    let fetcher = Fetcher::new(config.oidc.ca_file.as_deref())?;
+    Issuers::new(config.oidc.issuers.clone(), Arc::new(fetcher))
 }
 
 /// Makes an empty folder an installation; says what to print then.

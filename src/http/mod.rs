@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod conditional;
+pub mod fetch;
 pub mod multipart;
 pub mod query;
 pub mod range;

@@ -56,6 +56,10 @@ id64! {
     RepositoryId
 }
 id64! {
+    /// Which jobs of an issuer a source repository trusts.
+    TrustId
+}
+id64! {
     /// A token, whatever its kind; names it in listings and for revocation, and is no secret.
     TokenId
 }

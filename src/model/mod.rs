@@ -16,7 +16,7 @@ pub mod time;
 pub use access::{Group, RepositoryRole, Role, Scope, Scopes, Visibility};
 pub use digest::{Algorithm, Digest, Hasher};
 pub use event::{Deed, Entry, Event};
-pub use id::{OwnerId, PackageId, PhysicalKey, RepositoryId, TeamId, TokenId, UploadId};
+pub use id::{OwnerId, PackageId, PhysicalKey, RepositoryId, TeamId, TokenId, TrustId, UploadId};
 pub use manifest::Manifest;
 pub use name::{Ecosystem, OwnerName, PackageName, RobotName, TeamName};
 pub use number::Numbered;

@@ -204,6 +204,7 @@ async fn words(view: &dyn MetadataRead, rule: Rule, asked: Question<'_>) -> Resu
             };
             format!("{whose} on the repository {source}")
         }
+        Rule::Workflow(repository) => format!("workflows of the repository {repository}"),
         Rule::BaseRole => format!("base role of {owner}"),
     })
 }

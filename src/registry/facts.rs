@@ -4,13 +4,15 @@
 //! it is compiled from a snapshot that the revisions were read in too, so a fact is never older than its revision. What
 //! is not there is not kept: a name that is free now may be taken a moment later, and counts no revision.
 
+mod workflows;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use quick_cache::sync::Cache;
 
 use super::{
-    accounts, factors,
+    accounts, exchange, factors,
     groups::Groups,
     names, packages,
     records::{AccountKind, AccountRecord, Membership, PackageRecord, State},
@@ -25,6 +27,8 @@ use crate::{
     model::{OwnerId, PackageId, PackageName, Role, Timestamp, TokenId},
     store::{MetadataRead, MetadataStore},
 };
+
+pub(crate) use workflows::workflow_given;
 
 /// Decisions, tokens and users that are kept; some hundred bytes each.
 const KEPT: usize = 16 << 10;
@@ -118,9 +122,17 @@ impl Directory {
         let mut subjects = vec![Subject::Owner(owner.id)];
         subjects.extend(package.as_ref().map(|package| Subject::Package(package.id)));
         subjects.extend(package.as_ref().and_then(PackageRecord::inherits).map(Subject::Repository));
-        if let Actor::User(user) = actor {
-            subjects.push(Subject::Principal(user));
+        match actor {
+            Actor::User(user) => subjects.push(Subject::Principal(user)),
+            // Whoever's the repository is may be suspended, and its workflows with it.
+            Actor::Repository(id) => {
+                subjects.push(Subject::Repository(id));
+                let repository = repositories::by_id(view, id).await?;
+                subjects.extend(repository.map(|repository| Subject::Principal(repository.owner)));
+            }
+            Actor::Anonymous | Actor::Operator | Actor::Job(_) => {}
         }
+        subjects.dedup();
         Ok(Facts {
             role: found.map(|given| given.role),
             rule: found.map(|given| given.rule),
@@ -141,7 +153,7 @@ impl Directory {
         view: &dyn MetadataRead,
         id: TokenId,
     ) -> Result<Option<(Identity, Credential)>> {
-        let Some(token) = tokens::by_id(view, id).await? else { return Ok(None) };
+        let Some(token) = tokens::by_id(view, id).await? else { return self.load_workflow(view, id).await };
         let Some(identity) = self.load_user(view, token.user).await? else { return Ok(None) };
         let credential = Credential {
             id,
@@ -162,7 +174,7 @@ impl Directory {
         }
         let active = robots::active(view, &account).await?;
         Ok(Some(Identity {
-            user: id,
+            actor: Actor::User(id),
             name: account.folded(),
             active,
             administrator: account.administrator,
@@ -241,6 +253,7 @@ pub(crate) async fn standing(
         Actor::Anonymous | Actor::Job(_) => return Ok(Standing::default()),
         Actor::Operator => return Ok(Standing { base_role: None, ..rules(Rule::Operator) }),
         Actor::User(user) => user,
+        Actor::Repository(id) => return workflows::workflow_standing(view, id, owner).await,
     };
     let account = if user == owner.id { Some(owner.clone()) } else { accounts::by_id(view, user).await? };
     let Some(account) = account else { return Ok(Standing::default()) };
@@ -273,7 +286,7 @@ pub(crate) async fn all_roles(
 ) -> Result<Vec<Given>> {
     let given = match actor {
         Actor::User(user) if standing.active => Groups::of(view, user).given(package).await?,
-        _ => Vec::new(),
+        _ => workflow_given(view, actor, package).await?.into_iter().collect(),
     };
     Ok(roles(actor, package, standing, &given))
 }
@@ -379,7 +392,11 @@ impl Identities for Directory {
             return Ok(Some(known));
         }
         let view = self.meta.snapshot()?;
-        let Some(id) = tokens::id_by_hash(view.as_ref(), hash).await? else { return Ok(None) };
+        let id = match tokens::id_by_hash(view.as_ref(), hash).await? {
+            Some(id) => Some(id),
+            None => exchange::id_by_hash(view.as_ref(), hash).await?,
+        };
+        let Some(id) = id else { return Ok(None) };
         let loaded = self.load_token(view.as_ref(), id).await?;
         if let Some(loaded) = &loaded {
             self.tokens.insert(*hash, loaded.clone());

@@ -2,7 +2,7 @@
 //!
 //! Whoever may read a package found one of five ways to it, and each has an index in order of the paths: the package is
 //! public, the viewer rules its owner or has its base role, the viewer was given a role on it, or a group was that the
-//! viewer belongs to; or it inherits from a repository on which one of them was. A list merges these. What they lead to is then judged like every other request, by `auth::may_read`: a way too many would cost time and show nothing.
+//! viewer belongs to; or it inherits from a repository on which one of them was. A workflow's way is what its repository was given. A list merges these. What they lead to is then judged like every other request, by `auth::may_read`: a way too many would cost time and show nothing.
 
 mod walk;
 
@@ -19,7 +19,7 @@ use super::{
     packages::{self, beginning, beginnings},
     records::{
         AccountRecord, GroupRoleRecord, ManifestRecord, MemberRecord, Membership, PackageRecord,
-        RepositoryRecord, RepositoryRoleRecord, RoleRecord,
+        RepositoryRecord, RepositoryRoleRecord, RoleRecord, WorkflowRoleRecord,
     },
 };
 use crate::{
@@ -154,6 +154,9 @@ impl<'a> Eyes<'a> {
         match self.viewer.actor {
             Actor::Anonymous | Actor::Job(_) => {}
             Actor::Operator => ways.push(Walk::new(private, all, after)),
+            Actor::Repository(id) => {
+                ways.push(Walk::new(WorkflowRoleRecord::paths_of(id, ""), all, after));
+            }
             Actor::User(user) => {
                 let whole = match owner {
                     Some(owner) => self.whole_of(owner).await?,
@@ -272,7 +275,7 @@ impl<'a> Eyes<'a> {
         let Some((standing, _)) = self.towards(package.owner).await? else { return Ok(None) };
         let given = match &mut self.groups {
             Some(groups) => groups.given(package).await?,
-            None => Vec::new(),
+            None => facts::workflow_given(self.view, self.viewer.actor, package).await?.into_iter().collect(),
         };
         let roles = facts::roles(self.viewer.actor, package, &standing, &given);
         Ok(Given::greatest(&roles).map(|given| given.role))
@@ -283,7 +286,7 @@ impl<'a> Eyes<'a> {
         let keys: Vec<Key> = ids.iter().map(|id| PackageRecord::key_of(*id)).collect();
         let direct: Vec<Key> = match self.viewer.actor {
             Actor::User(user) => ids.iter().map(|id| RoleRecord::key_of(*id, user)).collect(),
-            Actor::Anonymous | Actor::Operator | Actor::Job(_) => Vec::new(),
+            Actor::Anonymous | Actor::Repository(_) | Actor::Operator | Actor::Job(_) => Vec::new(),
         };
         let records = self.view.multi_get(&keys).await?;
         let roles = self.view.multi_get(&direct).await?;
@@ -305,7 +308,10 @@ impl<'a> Eyes<'a> {
             self.shut = shut.then(|| beginning(target.name.ecosystem(), target.name.owner()));
             let given = match &mut self.groups {
                 Some(groups) => groups.given_beside(direct, &package).await?,
-                None => Vec::new(),
+                None => {
+                    let given = facts::workflow_given(self.view, self.viewer.actor, &package).await?;
+                    given.into_iter().collect()
+                }
             };
             let greatest = Given::greatest(&facts::roles(self.viewer.actor, &package, &standing, &given));
             let facts = Facts {

@@ -10,6 +10,7 @@ mod clock;
 mod collect;
 mod directory_views;
 mod events;
+pub mod exchange;
 mod explain;
 pub mod factors;
 mod facts;
@@ -49,7 +50,7 @@ mod versions;
 
 use std::{
     pin::Pin,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -79,7 +80,7 @@ pub use uploads::{Chunk, INLINE_MAX};
 pub use versions::{DeletedPackage, Version, Versions};
 
 use crate::{
-    auth::{Authenticator, Passwords, Policy},
+    auth::{Authenticator, Issuers, Passwords, Policy},
     error::Result,
     model::id,
     store::{BlobStore, Buffers, MetadataStore},
@@ -110,6 +111,8 @@ pub struct Registry {
     pub(crate) sweeping: Arc<orphans::Sweeping>,
     clock: Arc<clock::Clock>,
     teller: Arc<audit::Teller>,
+    /// Whose tokens can be exchanged; set once, when the daemon starts.
+    issuers: Arc<OnceLock<Issuers>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -149,6 +152,7 @@ impl Registry {
             sweeping: Arc::default(),
             teller: Arc::default(),
             clock: Arc::new(clock::Clock::new(clocks)),
+            issuers: Arc::default(),
             anonymous_reads: settings.anonymous_reads,
             settings: Arc::new(RwLock::new(Arc::new(settings))),
         })

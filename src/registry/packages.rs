@@ -2,14 +2,14 @@
 
 use super::{
     Registry, events, permissions,
-    records::{PackageRecord, PolicyOf, PolicyRecord, State},
-    repositories::take_workflows,
+    records::{Link, PackageRecord, PolicyOf, PolicyRecord, State, WorkflowRoleRecord},
+    repositories::{self, take_workflows},
     revisions::{self, Outcome},
 };
 use crate::{
     auth::{CreatePackage, Grant, PackageTarget, Push, Subject},
     error::{Error, Kind, Reason, Result},
-    model::{Ecosystem, OwnerId, PackageId, PackageName, Timestamp, Visibility},
+    model::{Ecosystem, OwnerId, PackageId, PackageName, RepositoryId, Role, Timestamp, Visibility},
     store::{Batch, Key, MetadataRead, Prefix},
 };
 
@@ -111,6 +111,10 @@ impl Registry {
             let mut batch = Batch::new();
             let named = PackageRecord::name_prefix(name);
             batch.expect_prefix(named.clone(), Prefix::Empty, named);
+            let package = match grant.caller().repository() {
+                Some(repository) => self.of_workflow(&mut batch, grant, package, repository).await?,
+                None => package,
+            };
             batch.replace(None, Some(&package));
             revisions::bump(&mut batch, Subject::PackagesOf(owner.id));
             // Nothing is lost with it: a package without a manifest may vanish in a crash as it does by itself later.
@@ -119,6 +123,41 @@ impl Registry {
                 return package.target();
             }
         }
+    }
+
+    /// A package that a workflow begins: linked to its repository, whose roles and visibility it has, and whose workflows
+    /// administer it.
+    async fn of_workflow(
+        &self,
+        batch: &mut Batch,
+        grant: &Grant<CreatePackage>,
+        package: PackageRecord,
+        id: RepositoryId,
+    ) -> Result<PackageRecord> {
+        let repository = repositories::by_id(self.meta.as_ref(), id).await?;
+        let repository =
+            repository.filter(|repository| repository.owner == package.owner).ok_or_else(|| {
+                Error::new(Kind::StaleGrant, "the source repository was removed or handed over meanwhile")
+            })?;
+        self.room_for_link(id).await?;
+        let given = WorkflowRoleRecord::paths_of(id, "");
+        if self.meta.scan(&given, None, repositories::MAX_WORKFLOWS).await?.len()
+            >= repositories::MAX_WORKFLOWS
+        {
+            let text = "the repository has roles on as many packages as it may";
+            return Err(Error::new(Kind::Forbidden(Reason::Policy), text));
+        }
+        let path = package.package_name()?.to_string();
+        let (since, role) = (grant.at().0, Role::Admin);
+        let role = WorkflowRoleRecord { package: package.id, repository: id, role, since, path };
+        let target = package.target()?;
+        repositories::put_workflow_role(batch, grant.caller(), &target, id, None, Some(&role));
+        let visibility = match repository.visibility {
+            Visibility::Public => Visibility::Public,
+            Visibility::Internal | Visibility::Private => Visibility::Private,
+        };
+        let link = Some(Link { repository: id, inherits: true });
+        Ok(PackageRecord { visibility, link, ..package })
     }
 
     /// The limit is soft: as many as upload at the same moment may pass it together. A count would have to be kept right

@@ -14,7 +14,7 @@ pub use links::{Linked, MAX_LINKED};
 pub use roles::{CollaboratorName, MAX_COLLABORATORS, MAX_TEAMS_ON, OnRepository};
 pub(crate) use roles::{given_on, role_on};
 pub use workflows::MAX_WORKFLOWS;
-pub(crate) use workflows::take_workflows;
+pub(crate) use workflows::{put_workflow_role, take_workflows, workflow_role};
 
 use super::{
     Registry, accounts, events,
@@ -229,6 +229,7 @@ impl Registry {
             self.end_roles_on(&mut batch, old.id).await?;
             self.end_links_to(&mut batch, grant.caller(), old.id).await?;
             self.end_workflows_of(&mut batch, old.id).await?;
+            self.end_trusts_of(&mut batch, old.id).await?;
             batch.replace(Some(&old), Some(&new));
             revisions::bump(&mut batch, Subject::Repository(old.id));
             let detail = format!("repository:{} {} owner:{} owner:{}", old.id, old.name, old.owner, owner.id);
@@ -251,6 +252,7 @@ impl Registry {
             self.end_roles_on(&mut batch, old.id).await?;
             self.end_links_to(&mut batch, grant.caller(), old.id).await?;
             self.end_workflows_of(&mut batch, old.id).await?;
+            self.end_trusts_of(&mut batch, old.id).await?;
             if let Some(readme) = self.readme_record(old.id).await? {
                 batch.replace(Some(&readme), None);
             }

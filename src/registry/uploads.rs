@@ -20,7 +20,7 @@ use super::{
     revisions::Outcome,
 };
 use crate::{
-    auth::{Grant, Push},
+    auth::{Actor, Grant, Push},
     error::{Error, Kind, Result, What},
     model::{Algorithm, Digest, Hasher, OwnerId, PhysicalKey, Timestamp, UploadId},
     store::{Batch, CommitError, Record},
@@ -67,7 +67,12 @@ impl Registry {
             registry: self.clone(),
             package: grant.target().clone(),
             // The operator and jobs have no account; they share one number that no account has.
-            user: grant.caller().user().unwrap_or(OwnerId(0)),
+            // A workflow's are counted for its repository: ids are random, so it meets no user's.
+            user: match grant.caller().actor {
+                Actor::User(user) => user,
+                Actor::Repository(repository) => OwnerId(repository.0),
+                Actor::Anonymous | Actor::Operator | Actor::Job(_) => OwnerId(0),
+            },
             at: grant.at(),
         }
     }

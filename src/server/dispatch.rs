@@ -11,7 +11,7 @@ use super::{
     pipeline::{Ask, Pipeline},
 };
 use crate::{
-    adapter::{Adapter, Cx, oci::Oci, rest::Rest},
+    adapter::{Adapter, Cx, exchange::Exchange, oci::Oci, rest::Rest},
     auth::Caller,
     error::{Error, Result},
     http::{Body, Reply},
@@ -27,6 +27,7 @@ pub type Table = fn(&str) -> Option<Entry>;
 pub fn standard(segment: &str) -> Option<Entry> {
     match segment {
         "v2" | "token" => Some(entry::<Oci>),
+        "-" => Some(entry::<Exchange>),
         "api" => Some(entry::<Rest>),
         _ => None,
     }

@@ -80,7 +80,7 @@ impl Who {
         match (caller.credential, caller.actor) {
             (Some(token), _) => Some(Self::Token(token)),
             (None, Actor::User(id)) => Some(Self::User(id)),
-            (None, Actor::Anonymous | Actor::Operator | Actor::Job(_)) => None,
+            (None, Actor::Anonymous | Actor::Repository(_) | Actor::Operator | Actor::Job(_)) => None,
         }
     }
 

@@ -9,6 +9,7 @@ mod collect;
 mod damage;
 mod disk;
 mod durability;
+mod exchange;
 mod kept;
 mod load;
 mod oci;

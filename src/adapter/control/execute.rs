@@ -103,6 +103,7 @@ impl Desk<'_> {
             Command::Team(command) => self.team(command).await,
             Command::Repo(command) => self.repo(command).await,
             Command::Link(command) => self.link(command).await,
+            Command::Workflow(command) => self.workflow(command).await,
             Command::Robot(command) => self.robot(command).await,
             Command::PackageRoles { package } => self.package_roles(&package).await,
             Command::Explain(asked) => self.explain(asked).await,

@@ -22,6 +22,7 @@ mod scrub;
 mod teams;
 mod tokens;
 mod versions;
+mod workflows;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -46,6 +47,7 @@ pub use robots::RobotCommand;
 pub use teams::{OrgCommand, TeamCommand};
 pub use tokens::{AskedLimits, TokenCommand};
 pub use versions::VersionCommand;
+pub use workflows::{AskedTrust, WorkflowCommand};
 
 use crate::{
     model::{Role, Visibility},
@@ -199,6 +201,8 @@ pub enum Command {
     Repo(RepoCommand),
     /// Shows what a package links to, links and unlinks it, says where its roles come from.
     Link(LinkCommand),
+    /// Trusts jobs of issuers, and makes, lists and ends tokens of workflows.
+    Workflow(WorkflowCommand),
     /// Makes, lists, suspends and removes robots, and makes their tokens.
     Robot(RobotCommand),
     /// Lists the roles given on a package.

@@ -12,6 +12,7 @@ fn ring(audience: &str) -> Keyring {
 fn claims() -> Claims {
     Claims {
         user: Some(OwnerId(7)),
+        repository: None,
         means: Means::Token(TokenId(9)),
         access: vec![Access { name: "acme/app".into(), verbs: vec![Verb::Pull, Verb::Push] }],
         issued: NOW,

@@ -41,6 +41,9 @@ impl Check<'_> {
             tag::SIGNING_KEY => f.skip(4),
             tag::HELD_NAME => f.text().map(|_| ()),
             tag::WAS_PUBLIC => f.skip(8),
+            tag::EXCHANGE | tag::EXCHANGE_HASH | tag::EXCHANGE_INDEX => {
+                return self.exchange(tag, key, value, f).await;
+            }
             tag::REVISION => return Ok(self.revision(key, value, f)),
             // Settings of the installation: each is read by whoever owns it.
             tag::SETTING => f.text().map(|_| ()),

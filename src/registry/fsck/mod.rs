@@ -11,6 +11,7 @@
 
 mod blobs;
 mod events;
+mod exchange;
 mod fields;
 mod finding;
 mod holds;

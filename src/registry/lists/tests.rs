@@ -151,7 +151,7 @@ proptest! {
                         let beginnings = packages::beginnings(Some(*name));
                         World::id(number) == user && beginnings.iter().any(|begins| path.starts_with(begins))
                     }),
-                    Actor::Anonymous | Actor::Job(_) => false,
+                    Actor::Anonymous | Actor::Repository(_) | Actor::Job(_) => false,
                 };
                 let readable = world.readable(&viewer).await;
                 assert!(readable.iter().all(|(path, _)| rules(path)), "{readable:?} as {:?}", viewer.actor);

@@ -18,6 +18,7 @@ mod rights;
 mod robots;
 mod teams;
 mod tokens;
+mod workflows;
 
 use std::sync::Arc;
 

@@ -259,7 +259,9 @@ impl Oracle {
         let within = |action| token.limits.reach(owner(repo), None) && token.limits.include(action);
         let reads = token.scopes.contains("read") && within("pull");
         let manages = token.scopes.contains("admin") && within("manage");
-        let belongs = self.is_member(&token.user, owner(repo));
+        // A robot is no member, and sees what is internal to its owner.
+        let robot = token.user.split_once('+').is_some_and(|(of, _)| of == owner(repo));
+        let belongs = robot || self.is_member(&token.user, owner(repo));
         let sees = visibility == 2 || (visibility == 1 && belongs && reads) || (role > 0 && reads);
         let enough = match action {
             "see" => sees,
