@@ -263,13 +263,13 @@ impl Authenticator {
         };
         // What was right a moment ago is no guess; a code always may be one.
         let guess = match stored {
-            Some(stored) if !factor => !self.passwords.remembers(stored, &password)?,
+            Some(stored) if !factor => !self.passwords.remembers(stored, &password, caller.address)?,
             _ => true,
         };
         if guess {
-            self.passwords.lockout().attempt(name, caller.at)?;
+            self.passwords.lockout().attempt(name, caller.address, caller.at)?;
         }
-        let right = self.passwords.check(stored, &password).await?;
+        let right = self.passwords.check(stored, &password, caller.address).await?;
         let Some(identity) = identity.filter(|identity| right && identity.active) else {
             return Err(invalid("the user name or the password is wrong"));
         };
@@ -277,7 +277,7 @@ impl Authenticator {
             self.second_factor(user, code, caller.at).await?;
         }
         if guess {
-            self.passwords.lockout().right(name);
+            self.passwords.lockout().right(name, caller.address);
         }
         let caller = Caller { sign_in: Some(identity.sign_in), scopes: Scopes::ALL, ..caller };
         Ok(acting(&identity, caller))

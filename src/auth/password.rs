@@ -1,6 +1,6 @@
 //! Passwords: argon2id on a bounded pool, and a memory of those that were right a moment ago.
 
-use std::{num::NonZeroUsize, sync::Arc};
+use std::{net::IpAddr, num::NonZeroUsize, sync::Arc};
 
 use argon2::{
     Algorithm, Argon2, Params, Version,
@@ -11,7 +11,10 @@ use quick_cache::sync::Cache;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
-use super::{Secret, lockout::Lockout};
+use super::{
+    Secret,
+    lockout::{Lockout, place},
+};
 use crate::{
     error::{Error, Kind, Result, What},
     model::{OwnerId, id::random},
@@ -91,12 +94,17 @@ impl Passwords {
     ///
     /// # Errors
     /// Too many when too many others wait.
-    pub async fn check(&self, stored: Option<Stored<'_>>, password: &Secret) -> Result<bool> {
+    pub async fn check(
+        &self,
+        stored: Option<Stored<'_>>,
+        password: &Secret,
+        from: Option<IpAddr>,
+    ) -> Result<bool> {
         if password.reveal().len() > MAX {
             return Ok(false);
         }
         let fingerprint = match stored {
-            Some(stored) => Some(self.fingerprint(stored.user, stored.sign_in, password)?),
+            Some(stored) => Some(self.fingerprint(stored, password, from)?),
             None => None,
         };
         if let Some(fingerprint) = &fingerprint
@@ -118,18 +126,25 @@ impl Passwords {
         &self.lockout
     }
 
-    /// Whether a password was found right a moment ago.
-    pub(super) fn remembers(&self, stored: Stored<'_>, password: &Secret) -> Result<bool> {
-        let fingerprint = self.fingerprint(stored.user, stored.sign_in, password)?;
+    /// Whether a password was found right a moment ago, sent from the same place: what one place may skip, another must not
+    /// learn of.
+    pub(super) fn remembers(
+        &self,
+        stored: Stored<'_>,
+        password: &Secret,
+        from: Option<IpAddr>,
+    ) -> Result<bool> {
+        let fingerprint = self.fingerprint(stored, password, from)?;
         Ok(self.right.get(&fingerprint).is_some())
     }
 
     /// Names a right password without keeping it. The sign-in number is in it, so a change of password forgets the old.
-    fn fingerprint(&self, user: OwnerId, sign_in: u64, password: &Secret) -> Result<[u8; 32]> {
+    fn fingerprint(&self, stored: Stored<'_>, password: &Secret, from: Option<IpAddr>) -> Result<[u8; 32]> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).map_err(Error::internal)?;
         mac.update(b"packhouse remembered password v1");
-        mac.update(&user.bytes());
-        mac.update(&sign_in.to_be_bytes());
+        mac.update(&stored.user.bytes());
+        mac.update(&stored.sign_in.to_be_bytes());
+        mac.update(&place(from));
         mac.update(password.reveal().as_bytes());
         Ok(mac.finalize().into_bytes().into())
     }
@@ -185,14 +200,14 @@ mod tests {
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert_ne!(hash, passwords.hash(&right).await.unwrap(), "salted");
         for _ in 0..2 {
-            assert!(passwords.check(stored(&hash, 1), &right).await.unwrap());
-            assert!(!passwords.check(stored(&hash, 1), &Secret::new("correct horsf")).await.unwrap());
-            assert!(!passwords.check(None, &right).await.unwrap());
+            assert!(passwords.check(stored(&hash, 1), &right, None).await.unwrap());
+            assert!(!passwords.check(stored(&hash, 1), &Secret::new("correct horsf"), None).await.unwrap());
+            assert!(!passwords.check(None, &right, None).await.unwrap());
         }
         for bad in ["", "short", &"x".repeat(MAX + 1)] {
             assert!(passwords.hash(&Secret::new(bad)).await.is_err(), "{bad:?}");
         }
-        assert!(!passwords.check(None, &Secret::new("x".repeat(MAX + 1))).await.unwrap());
+        assert!(!passwords.check(None, &Secret::new("x".repeat(MAX + 1)), None).await.unwrap());
     }
 
     #[tokio::test]
@@ -200,12 +215,12 @@ mod tests {
         let passwords = Passwords::new().unwrap();
         let right = Secret::new("correct horse");
         let hash = passwords.hash(&right).await.unwrap();
-        assert!(passwords.check(stored(&hash, 1), &right).await.unwrap());
+        assert!(passwords.check(stored(&hash, 1), &right, None).await.unwrap());
         // No permit is left: only what is remembered can be answered.
         let all = Arc::clone(&passwords.admitted)
             .acquire_many_owned(u32::try_from(passwords.admitted.available_permits()).unwrap());
         let all = all.await.unwrap();
-        assert!(passwords.check(stored(&hash, 1), &right).await.unwrap());
+        assert!(passwords.check(stored(&hash, 1), &right, None).await.unwrap());
         let others: [(Option<Stored<'_>>, &str); 4] = [
             (stored(&hash, 2), "correct horse"),
             (stored(&hash, 1), "correct horsf"),
@@ -213,10 +228,10 @@ mod tests {
             (None, "correct horse"),
         ];
         for (stored, text) in others {
-            let refused = passwords.check(stored, &Secret::new(text)).await.unwrap_err();
+            let refused = passwords.check(stored, &Secret::new(text), None).await.unwrap_err();
             assert_eq!(refused.kind(), Kind::TooMany { retry_after: 2 });
         }
         drop(all);
-        assert!(!passwords.check(stored(&hash, 1), &Secret::new("correct horsf")).await.unwrap());
+        assert!(!passwords.check(stored(&hash, 1), &Secret::new("correct horsf"), None).await.unwrap());
     }
 }

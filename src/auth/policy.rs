@@ -338,6 +338,8 @@ impl Policy {
             Some(target) if enough => Ok(grant(caller, target, facts)),
             // That an owner exists is no secret: its name shows in every repository path that is public.
             Some(_) => Err(refuse(caller, &facts, A::NEED, true, enough)),
+            // Who has not signed in learns of no name: each is half of a password.
+            None if caller.is_anonymous() => Err(refuse(caller, &facts, A::NEED, true, enough)),
             None => {
                 Err(Error::not_found(What::Owner, format!("there is no user or organization named {name}")))
             }

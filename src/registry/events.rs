@@ -78,10 +78,14 @@ pub(crate) fn append_to(batch: &mut Batch, log: Log, entry: &Entry) {
     batch.appends.push(Append { stream: log.stream(), value, index });
 }
 
-/// Adds what was done to the row that the batch has for this stream.
+/// Longest row that is added to, in bytes: each addition reads and writes it whole, and a list loads it.
+const ROW: usize = 16 << 10;
+
+/// Adds what was done to the last row that the batch has for this stream, or begins another.
 fn write(batch: &mut Batch, stream: Stream, caller: &Caller, deed: Deed) {
     let name = stream.log.stream();
-    if let Some(begun) = batch.appends.iter_mut().find(|append| append.stream == name)
+    if let Some(begun) = batch.appends.iter_mut().rev().find(|append| append.stream == name)
+        && begun.value.len() < ROW
         && let Ok(AuditRecord { mut entry, .. }) = AuditRecord::decode(stream.log, 0, &begun.value)
     {
         entry.did.push(deed);

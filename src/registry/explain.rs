@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{
     Registry, accounts,
     facts::{all_roles, standing},
-    packages, permissions,
+    groups, packages, permissions,
     records::AccountRecord,
     repositories, tokens,
 };
@@ -64,12 +64,40 @@ impl Registry {
     /// The same for those who administer the package: what a user with a credential of every scope may do to it.
     ///
     /// # Errors
-    /// Not found when there is no such user.
+    /// Not found when there is no such user; forbidden by policy while the package has a role for an organization that the
+    /// caller does not belong to: who belongs to that would show in the answer.
     pub async fn explain_package(&self, grant: &Grant<Manage>, user: &str, verb: Verb) -> Result<Explained> {
         let anonymous = Caller::anonymous(grant.at(), Arc::clone(&grant.caller().request));
+        self.knows_groups(grant).await?;
         let name = &grant.target().name;
         let (user, scopes) = (Some(user), Scopes::ALL);
-        self.explained(anonymous, Question { user, token: None, from: None, scopes, verb, name }).await
+        let asked = Question { user, token: None, from: None, scopes, verb, name };
+        let explained = self.explained(anonymous, asked).await?;
+        if explained.code == "suspended" && !grant.caller().administrator {
+            // Who is suspended is for administrators of the installation to know.
+            let (code, because) = ("role", "the user has no role on it".to_owned());
+            return Ok(Explained { code, because, ..explained });
+        }
+        Ok(explained)
+    }
+
+    /// Refuses whoever would learn who belongs to an organization that it does not belong to itself.
+    async fn knows_groups(&self, grant: &Grant<Manage>) -> Result<()> {
+        let caller = grant.caller();
+        if caller.administrator {
+            return Ok(());
+        }
+        let view = self.meta.snapshot()?;
+        for role in groups::roles_on(view.as_ref(), grant.target().id).await? {
+            let (Group::Organization(organization), Some(user)) = (role.group, caller.user()) else {
+                continue;
+            };
+            if accounts::membership(view.as_ref(), organization, user).await?.is_none() {
+                let text = "the package has a role for an organization that you do not belong to; who does is not told";
+                return Err(Error::new(Kind::Forbidden(Reason::Policy), text));
+            }
+        }
+        Ok(())
     }
 
     /// What the caller itself may do to a package that it may read, with the credential it uses, and its greatest role.

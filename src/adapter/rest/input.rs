@@ -29,7 +29,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
             Err(_) => What::Target,
         };
         let text = match what {
-            // What serde says names fields and types of ours, never a value of anybody's.
+            // What serde says may hold what was sent, a password in a wrong place: only our own words are passed on.
             What::Request => format!("the body is not as it should be: {}", shape(&error)),
             _ => "the body is not JSON".to_owned(),
         };
@@ -39,7 +39,14 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 
 fn shape(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().to_owned()
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let ours = text.starts_with("missing field `") || text.starts_with("duplicate field `");
+    let place = format!("line {}, column {}", error.line(), error.column());
+    match text.split_once(", expected ") {
+        _ if ours => text.to_owned(),
+        Some((_, expected)) => format!("expected {expected} at {place}"),
+        None => format!("see {place}"),
+    }
 }
 
 #[cfg(test)]
@@ -79,7 +86,12 @@ mod tests {
             let error = parse::<Strict>(bad).unwrap_err();
             assert_eq!(error.kind(), Kind::Invalid(what), "{}", String::from_utf8_lossy(bad));
         }
-        let text = parse::<Strict>(br#"{"role":1}"#).unwrap_err();
+        let text = parse::<Strict>(br#"{"role":90210}"#).unwrap_err();
         assert!(text.public().contains("expected a string"), "{text}");
+        // Nothing of what was sent is said again: it may be a password in a wrong place.
+        for body in ["{\"role\":90210}", "{\"word\":\"90210\"}", "{\"90210\":1}", "\"90210\"", "[90210]"] {
+            let text = parse::<Strict>(body.as_bytes()).unwrap_err().to_string();
+            assert!(!text.contains("90210"), "{text}");
+        }
     }
 }

@@ -55,6 +55,8 @@ pub struct Route {
 struct Asked {
     path: String,
     query: Query,
+    /// It changes nothing.
+    reads: bool,
 }
 
 #[derive(Debug)]
@@ -125,6 +127,7 @@ impl Adapter for Rest {
         let asked = Asked {
             path: head.uri.path().to_owned(),
             query: Query::parse(head.uri.query().unwrap_or_default())?,
+            reads: head.method.is_safe(),
         };
         Ok(Route { ask: parse(head, &asked.query)?, asked })
     }
@@ -168,7 +171,7 @@ impl Adapter for Rest {
             Ask::Collaborators(ask) => ask.handle(cx, asked, body).await,
             Ask::Links(ask) => ask.handle(cx, asked, body).await,
         };
-        Ok(finished(cx, reply?))
+        Ok(finished(cx, asked.reads, reply?))
     }
 
     fn render(error: &Error, route: Option<&Route>, site: &Site) -> Reply {
@@ -222,14 +225,15 @@ impl Asked {
 }
 
 /// What every answer says besides: the scopes, and what keeps a copy of it honest.
-fn finished(cx: Cx<'_>, reply: Reply) -> Reply {
+fn finished(cx: Cx<'_>, reads: bool, reply: Reply) -> Reply {
     let mut reply =
         reply.header(header::CACHE_CONTROL, "private, no-cache").header(header::VARY, "Authorization");
     if !cx.caller.is_anonymous() {
         reply = reply.header(SCOPES, scopes(cx));
     }
     let Content::Bytes(bytes) = &reply.content else { return reply };
-    if reply.status != StatusCode::OK {
+    // What was changed was changed, whatever the client has of it already.
+    if reply.status != StatusCode::OK || !reads {
         return reply;
     }
     let tag = Digest::of(Algorithm::Sha256, bytes).encoded();

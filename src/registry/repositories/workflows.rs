@@ -1,9 +1,9 @@
 //! Workflow access: the role that the jobs of a source repository have on a package. It says which jobs may push, not which
 //! people; so it has nothing to do with what the package links to or inherits, and no switch of that touches it.
 
-use super::by_name;
+use super::{by_name, known};
 use crate::{
-    auth::{Grant, Manage, PackageTarget, ReadRepository, Subject},
+    auth::{Facts, Grant, Manage, PackageTarget, ReadRepository, Subject, sees},
     error::{Error, Result, What},
     model::{PackageId, RepositoryId, RepositoryName, Role},
     registry::{
@@ -123,7 +123,7 @@ impl Registry {
         }
     }
 
-    /// The repositories whose workflows have a role on a package, by name.
+    /// The repositories whose workflows have a role on a package, by name; those that the caller may not see by their number.
     pub async fn workflows(&self, grant: &Grant<Manage>) -> Result<Vec<(String, Role)>> {
         let view = self.meta.snapshot()?;
         let view = view.as_ref();
@@ -132,7 +132,16 @@ impl Registry {
             let record = WorkflowRoleRecord::decode(&bytes)?;
             let Some(repository) = super::by_id(view, record.repository).await? else { continue };
             let Some(owner) = accounts::by_id(view, repository.owner).await? else { continue };
-            roles.push((format!("{}/{}", owner.name, repository.name), record.role));
+            let facts = Facts {
+                anonymous_reads: self.anonymous_reads() && owner.anonymous_reads,
+                ..Facts::default()
+            };
+            let seen = known(view, grant.caller().actor, &owner, &repository, facts).await?;
+            let name = match sees(grant.caller(), &seen) {
+                true => format!("{}/{}", owner.name, repository.name),
+                false => format!("repository:{}", repository.id),
+            };
+            roles.push((name, record.role));
         }
         roles.sort_by_key(|(name, _)| name.to_ascii_lowercase());
         Ok(roles)

@@ -432,3 +432,26 @@ fn denials_do_not_fill_the_disk() {
     assert!(log(), "{}", server.log());
     assert!(listed(&server, &["--denied"]).is_empty());
 }
+
+/// A version with very many tags goes in rows that are each read and written at once, whatever their number.
+#[tokio::test]
+async fn what_touches_very_much_is_several_rows() {
+    let world = World::new().await;
+    world.user("ada").await;
+    let ada = world.caller("ada").await;
+    let push = world.publish(&ada, "ada/many").await.unwrap();
+    for number in 0..2000 {
+        world.put(&push, &format!("tag-{number}")).await.unwrap();
+    }
+    let pull = world.may::<packhouse::auth::Pull>(&ada, "ada/many").await.unwrap();
+    let reference = packhouse::model::Reference::Tag(packhouse::model::Tag::parse("tag-7").unwrap());
+    let digest = world.registry.stat_manifest(&pull, &reference).await.unwrap().digest;
+    let before = world.registry.events(&pull, 0, 10_000).await.unwrap().last().unwrap().0;
+    let delete = world.may(&ada, "ada/many").await.unwrap();
+    world.registry.delete_manifest(&delete, &digest).await.unwrap();
+    let events = world.registry.events(&pull, before, 10_000).await.unwrap();
+    let tags = events.iter().filter(|(_, event)| event.action == "tag.delete").count();
+    let rows: std::collections::BTreeSet<u64> = events.iter().map(|(number, _)| *number).collect();
+    assert_eq!(tags, 2000);
+    assert!((5..100).contains(&rows.len()), "{}", rows.len());
+}
