@@ -7,6 +7,7 @@
 mod access;
 mod accounts;
 mod admin;
+mod audit;
 mod changes;
 mod collaborators;
 mod error;
@@ -74,10 +75,11 @@ enum Ask {
     Repositories(repositories::Ask),
     Collaborators(collaborators::Ask),
     Links(links::Ask),
+    Audit(audit::Ask),
 }
 
 /// The names of routes, by the file they are in.
-const PARTS: [&[&str]; 13] = [
+const PARTS: [&[&str]; 14] = [
     root::ROUTES,
     accounts::ROUTES,
     packages::ROUTES,
@@ -91,6 +93,7 @@ const PARTS: [&[&str]; 13] = [
     repositories::ROUTES,
     collaborators::ROUTES,
     links::ROUTES,
+    audit::ROUTES,
 ];
 
 const COUNT: usize = {
@@ -147,6 +150,7 @@ impl Adapter for Rest {
             Ask::Repositories(ask) => ask.name(),
             Ask::Collaborators(ask) => ask.name(),
             Ask::Links(ask) => ask.name(),
+            Ask::Audit(ask) => ask.name(),
         }
     }
 
@@ -170,6 +174,7 @@ impl Adapter for Rest {
             Ask::Repositories(ask) => ask.handle(cx, asked, body).await,
             Ask::Collaborators(ask) => ask.handle(cx, asked, body).await,
             Ask::Links(ask) => ask.handle(cx, asked, body).await,
+            Ask::Audit(ask) => ask.handle(cx, asked).await,
         };
         Ok(finished(cx, asked.reads, reply?))
     }
@@ -203,6 +208,7 @@ fn parse(head: Head<'_>, query: &Query) -> Result<Ask> {
         repositories::Ask::parse(method, path, query)?.map(Ask::Repositories),
         collaborators::Ask::parse(method, path, query)?.map(Ask::Collaborators),
         links::Ask::parse(method, path, query)?.map(Ask::Links),
+        audit::Ask::parse(method, path, query)?.map(Ask::Audit),
     ];
     found.into_iter().flatten().next().ok_or_else(no_such_path)
 }

@@ -213,3 +213,29 @@ fn what_is_below_one_owner_is_not_found_below_another() {
     ada.api("DELETE", &format!("/user/tokens/{token}"), Value::Null).expect(404);
     bob.read("/user").expect(200);
 }
+
+#[test]
+fn owners_read_what_was_done_and_refused() {
+    let world = World::new();
+    let (ada, eve) = (world.acme(), world.user("eve"));
+    ada.api("POST", "/orgs/acme/teams", json!({"name": "eng"})).expect(201);
+    ada.api("POST", "/orgs/acme/teams", json!({"name": "web"})).expect(201);
+    let (mut seen, mut target) = (Vec::new(), "/orgs/acme/audit-log?action=team&per_page=1".to_owned());
+    loop {
+        let answer = ada.read(&target).expect(200);
+        for row in answer.json().as_array().unwrap() {
+            assert_eq!((&row["action"], &row["actor_ip"]), (&json!("team.create"), &json!("127.0.0.1")));
+            assert!(row["actor"].as_str().unwrap().contains("ada"));
+            seen.push(row["_document_id"].clone());
+        }
+        let Some(link) = answer.header("link") else { break };
+        let next = link.trim_start_matches('<').split('>').next().unwrap();
+        target = next.split_once("/api/v3").unwrap().1.to_owned();
+    }
+    assert_eq!(seen.len(), 2);
+    eve.read("/orgs/acme/audit-log").expect(403);
+    world.administrator().read("/orgs/acme/audit-log").expect(403);
+    world.administrator().read("/admin/audit-log").expect(200);
+    ada.read("/admin/audit-log").expect(403);
+    ada.read("/orgs/acme/audit-log?per_page=0").expect(400);
+}

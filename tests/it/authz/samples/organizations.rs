@@ -99,6 +99,8 @@ pub(super) const ROWS: &[Sample] = &[
     }),
     sample("team_packages", "", |cell| acme(cell, "GET", "/teams/eng/packages")),
     sample("my_teams", "", |cell| cell.api("GET", "user/teams")),
+    sample("audit_log", "", |cell| acme(cell, "GET", "/audit-log")),
+    sample("audit_log_of_installation", "", |cell| cell.api("GET", "admin/audit-log")),
     sample("policy", "owner", |cell| acme(cell, "GET", "/policy")),
     sample("policy_put", "owner", |cell| {
         with(cell.api("PUT", "orgs/beta/policy"), r#"{"keep_last":1000000}"#.into())
