@@ -40,9 +40,11 @@ impl Filter {
         let word = |name: &str| query.get(name).filter(|word| !word.is_empty()).map(str::to_owned);
         let limit = match query.get("per_page") {
             None | Some("") => 30,
-            Some(text) => text.parse::<usize>().ok().filter(|limit| *limit > 0).ok_or_else(|| {
-                Error::invalid(What::Page, "per_page is a whole number from 1 on")
-            })?,
+            Some(text) => text
+                .parse::<usize>()
+                .ok()
+                .filter(|limit| *limit > 0)
+                .ok_or_else(|| Error::invalid(What::Page, "per_page is a whole number from 1 on"))?,
         };
         Ok(Self {
             actor: word("actor"),
