@@ -198,7 +198,8 @@ impl Both {
                 let expected = self.oracle.on_repository(token, action, repo);
                 assert_eq!(says, expected, "{action} {repo} by {token:?} in {:?}", self.oracle);
             }
-            let listed = seen.iter().position(|at| at == repo);
+            // Names are shown as they were given, and are the same in any case.
+            let listed = seen.iter().position(|at| at.eq_ignore_ascii_case(repo));
             let sees = self.oracle.on_repository(token, "see", repo) == Says::Yes;
             assert_eq!(listed.is_some(), sees, "{repo} in {seen:?}");
             listed.map(|at| seen.remove(at));
