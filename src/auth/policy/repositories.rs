@@ -1,6 +1,6 @@
 //! Who may see and change source repositories: by roles on them, by ownership, by the organization's base role.
 
-use super::{Facts, Policy, good_for, grant, refuse};
+use super::{Facts, Policy, good_for, grant, refuse, trail};
 use crate::{
     auth::{Action, Caller, Grant, Need, ReadRepository},
     error::{Error, Result, What},
@@ -60,10 +60,12 @@ impl Policy {
                 let facts = Facts { role: known.role.map(RepositoryRole::on_packages), ..known.facts };
                 Err(refuse(caller, &facts, A::NEED, true, enough))
             }
-            _ => Err(Error::not_found(
-                What::Repository,
-                format!("there is no source repository {owner}/{repository}, or you may not see it"),
-            )),
+            _ => {
+                trail::refused(caller, &known.facts, A::NEED, enough);
+                let text =
+                    format!("there is no source repository {owner}/{repository}, or you may not see it");
+                Err(Error::not_found(What::Repository, text))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who may say who is in a team: the organization's owners, and maintainers of the team or of one above it.
 
-use super::{Facts, Policy, good_for, grant, refuse};
+use super::{Facts, Policy, good_for, grant, refuse, trail};
 use crate::{
     auth::{Action, Caller, Grant, Need},
     error::{Error, Result, What},
@@ -54,6 +54,7 @@ impl Policy {
                 Err(refuse(caller, &known.facts, A::NEED, true, enough))
             }
             _ => {
+                trail::refused(caller, &known.facts, A::NEED, enough);
                 let text = format!("there is no team {organization}/{team}, or you may not know of it");
                 Err(Error::not_found(What::Owner, text))
             }

@@ -455,3 +455,19 @@ async fn what_touches_very_much_is_several_rows() {
     assert_eq!(tags, 2000);
     assert!((5..100).contains(&rows.len()), "{}", rows.len());
 }
+
+/// A team and a source repository are as good as absent to a stranger, and its try at changing one is on record all the same.
+#[test]
+fn what_a_stranger_tries_on_teams_and_repositories_is_on_record() {
+    let server = Server::start();
+    server.user("ada", PASSWORD);
+    server.user("zoe", PASSWORD);
+    server.admin_ok(&["org", "add", "acme", "--owner", "ada"]);
+    server.admin_ok(&["team", "add", "acme/core"]);
+    server.admin_ok(&["repo", "create", "acme/src"]);
+    let zoe = server.anonymous().bearer(&server.token("zoe", &["admin"]));
+    zoe.put("/api/v3/orgs/acme/teams/core/memberships/zoe", b"{}").expect(404);
+    zoe.delete("/api/v3/repos/acme/src").expect(404);
+    let rows = wait(&server, &["--owner", "acme", "--actor", "zoe", "--denied"], 2);
+    assert!(rows.iter().all(|row| row["outcome"] == "denied: role"), "{rows:?}");
+}
